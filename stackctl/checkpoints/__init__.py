@@ -1,0 +1,1 @@
+"""Brings networks in: the starter, and their packaging as MLflow model versions."""

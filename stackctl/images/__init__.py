@@ -1,0 +1,1 @@
+"""Container images: bootstrap of the base, build, content hash, save, load, push."""

@@ -1,0 +1,1 @@
+"""What spans rooms: one module per verb."""

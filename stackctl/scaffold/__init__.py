@@ -1,0 +1,1 @@
+"""Renders the template into a stack folder and keeps the pristine render."""

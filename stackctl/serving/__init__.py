@@ -1,0 +1,1 @@
+"""The model server: a light parent that routes, and one child process per loaded version."""

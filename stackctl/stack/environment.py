@@ -1,0 +1,123 @@
+"""The environment of a stack's services, derived from ``stack.yaml``: the one place where a setting becomes a variable.
+
+Both engines start the same commands with these variables. Compose reads them from ``.env`` (written by
+``write_dotenv``), supervisord from its own environment. No value here is secret.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from stackctl.stack.stack import Stack
+
+HEADER = "# Derived from stack.yaml by every stackctl command: edit that file. Nothing in here is secret.\n"
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_MODEL_CATALOG_URI": "",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "AWS_REQUEST_CHECKSUM_CALCULATION": "WHEN_REQUIRED",
+    "AWS_RESPONSE_CHECKSUM_VALIDATION": "WHEN_REQUIRED",
+}
+
+
+def shared_environment(stack: Stack) -> dict[str, str]:
+    """Return the variables that mean the same under every engine."""
+    settings = stack.settings
+    return {
+        "STACKCTL_NAME": settings.name,
+        "STACKCTL_MODEL": settings.model,
+        "STACKCTL_BIND": "127.0.0.1",
+        "STACKCTL_MLFLOW_PORT": str(settings.ports.mlflow),
+        "STACKCTL_STORE_PORT": str(settings.ports.store),
+        "STACKCTL_STORE_CONSOLE_PORT": str(settings.ports.store_console),
+        "STACKCTL_SERVING_PORT": str(settings.ports.serving),
+        "STACKCTL_DEMO_PORT": str(settings.ports.demo),
+        "STACKCTL_BUCKETS": ",".join(bucket for _, bucket in settings.buckets),
+        "STACKCTL_BUCKET_MLFLOW": settings.buckets.mlflow,
+        "STACKCTL_STORE_REGION": settings.store.region,
+        "STACKCTL_MLFLOW_PUBLIC_URL": stack.endpoints.mlflow,
+        "STACKCTL_MLFLOW_ALLOWED_HOSTS": ",".join(_allowed_hosts(stack)),
+        "STACKCTL_MLFLOW_CORS_ORIGINS": ",".join(
+            f"http://{host}:{settings.ports.mlflow}" for host in ("localhost", "127.0.0.1")
+        ),
+    }
+
+
+def docker_environment(stack: Stack, images: dict[str, str]) -> dict[str, str]:
+    """Return what Compose interpolates; ``images`` maps store, mlflow, serving, demo to image references."""
+    settings = stack.settings
+    bundled_mlflow = settings.mlflow.kind == "bundled"
+    profiles = [
+        name
+        for name, wanted in (("bundled-store", settings.store.kind == "minio"), ("bundled-mlflow", bundled_mlflow))
+        if wanted
+    ]
+    files = ["compose.yaml"]
+    if settings.gpu == "all":
+        files.append("compose.gpu.yaml")
+    if (stack.home / "compose.override.yaml").is_file():
+        files.append("compose.override.yaml")
+    return {
+        "COMPOSE_PROJECT_NAME": stack.project,
+        "COMPOSE_PROFILES": ",".join(profiles),
+        "COMPOSE_FILE": ":".join(files),
+        **shared_environment(stack),
+        "STACKCTL_STORE_ENDPOINT": "http://store:9000"
+        if settings.store.kind == "minio"
+        else settings.store.endpoint or "",
+        "STACKCTL_MLFLOW_URI": "http://mlflow:5000" if bundled_mlflow else stack.endpoints.mlflow,
+        "STACKCTL_REGISTRY_URI": "" if bundled_mlflow else stack.endpoints.registry,
+        "STACKCTL_MLFLOW_ARTIFACTS": f"s3://{settings.buckets.mlflow}",
+        **{f"STACKCTL_IMAGE_{name.upper()}": reference for name, reference in sorted(images.items())},
+        **{f"STACKCTL_MEMORY_{name.upper()}": limit for name, limit in settings.memory},
+    }
+
+
+def local_environment(stack: Stack) -> dict[str, str]:
+    """Return what supervisord interpolates and hands to the local engine's processes."""
+    settings = stack.settings
+    artifacts = f"{stack.var / 'artifacts'}" if settings.store.kind == "folder" else f"s3://{settings.buckets.mlflow}"
+    environment = {
+        **shared_environment(stack),
+        **QUIET,
+        "STACKCTL_FOLDER": str(stack.home),
+        "STACKCTL_SECRETS": str(stack.home / "secrets"),
+        "STACKCTL_STORE_ENDPOINT": stack.endpoints.store or "",
+        "STACKCTL_MLFLOW_ARTIFACTS": artifacts,
+        "MLFLOW_TRACKING_URI": stack.endpoints.mlflow,
+        "AWS_DEFAULT_REGION": settings.store.region,
+    }
+    if stack.endpoints.registry != stack.endpoints.mlflow:
+        environment["MLFLOW_REGISTRY_URI"] = stack.endpoints.registry
+    if stack.endpoints.store:
+        environment["MLFLOW_S3_ENDPOINT_URL"] = stack.endpoints.store
+        environment["AWS_SHARED_CREDENTIALS_FILE"] = str(stack.home / "secrets" / "s3_credentials")
+    if (stack.home / "secrets" / "mlflow_token").is_file():
+        environment["STACKCTL_MLFLOW_TOKEN_FILE"] = str(stack.home / "secrets" / "mlflow_token")
+    return environment
+
+
+def write_dotenv(folder: Path, environment: dict[str, str]) -> Path:
+    """Write ``.env`` into ``folder`` if its content changed, and return its path."""
+    file = folder / ".env"
+    text = HEADER + "".join(f"{name}='{_quoted(value)}'\n" for name, value in environment.items())
+    if file.is_file() and file.read_text() == text:
+        return file
+    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".env.")
+    with os.fdopen(descriptor, "w") as handle:
+        handle.write(text)
+    Path(temporary).chmod(0o644)
+    Path(temporary).replace(file)
+    return file
+
+
+def _quoted(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("'", "\\'")
+
+
+def _allowed_hosts(stack: Stack) -> list[str]:
+    """Return the Host headers MLflow accepts: it matches ports exactly, so each name stands with and without one."""
+    names = ["localhost", "127.0.0.1", "[::1]", "mlflow", "host.docker.internal", *stack.settings.mlflow.allowed_hosts]
+    return [form for name in names for form in (name, f"{name}:*")]

@@ -1,0 +1,39 @@
+"""The services of a stack, in the order in which they start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stackctl.stack.settings import Settings
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service.
+
+    Attributes:
+        name: its name under every engine.
+        title: what a person calls it.
+        port: its port on the host.
+        health: path that answers 200 when the service runs.
+        open_path: path a person wants to see in a browser, or None.
+    """
+
+    name: str
+    title: str
+    port: int
+    health: str
+    open_path: str | None = None
+
+
+def services_of(settings: Settings) -> tuple[Service, ...]:
+    """Return the long-running services that these settings ask for, in start order."""
+    ports = settings.ports
+    wanted: list[Service] = []
+    if settings.store.kind == "minio":
+        wanted.append(Service("store", "Object store", ports.store, "/minio/health/live"))
+    if settings.mlflow.kind == "bundled":
+        wanted.append(Service("mlflow", "MLflow", ports.mlflow, "/health", "/"))
+    wanted.append(Service("serving", "Model server", ports.serving, "/model", "/model"))
+    wanted.append(Service("demo", "Demo", ports.demo, "/healthz", "/"))
+    return tuple(wanted)

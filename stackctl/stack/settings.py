@@ -1,0 +1,156 @@
+"""The settings of a stack, as a person edits them in ``stack.yaml``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from stackctl.errors import UsageError
+
+EngineName = Literal["docker", "local"]
+StoreKind = Literal["minio", "s3", "folder"]
+Slug = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,38}[a-z0-9]$")]
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+MemoryLimit = Annotated[str, Field(pattern=r"^[1-9][0-9]*[mg]$")]
+BucketName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$")]
+HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+(/\S*)?$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Ports(_Section):
+    """Ports on the host, one per service."""
+
+    mlflow: Port = 5000
+    store: Port = 9000
+    store_console: Port = 9001
+    serving: Port = 8888
+    demo: Port = 8000
+
+    @model_validator(mode="after")
+    def _differ(self) -> Ports:
+        taken: dict[int, str] = {}
+        for name, port in self:
+            if port in taken:
+                raise ValueError(f"{name} and {taken[port]} both ask for port {port}")
+            taken[port] = name
+        return self
+
+
+class Memory(_Section):
+    """Memory limit of each service under Docker: a number with m (MiB) or g (GiB)."""
+
+    mlflow: MemoryLimit = "1g"
+    store: MemoryLimit = "1g"
+    serving: MemoryLimit = "2g"
+    demo: MemoryLimit = "256m"
+
+
+class Buckets(_Section):
+    """Names of the buckets: MLflow's artifacts, images in, images out, backups."""
+
+    mlflow: BucketName = "mlflow"
+    inbound: BucketName = "inbound"
+    outbound: BucketName = "outbound"
+    backup: BucketName = "backup"
+
+    @model_validator(mode="after")
+    def _differ(self) -> Buckets:
+        names = [name for _, name in self]
+        if len(set(names)) != len(names):
+            raise ValueError("two buckets have the same name")
+        return self
+
+
+class StoreSettings(_Section):
+    """The object store: the bundled MinIO, any S3 endpoint, or plain folders (local engine only)."""
+
+    kind: StoreKind = "minio"
+    endpoint: HttpUrl | None = None
+    region: str = "us-east-1"
+
+    @model_validator(mode="after")
+    def _complete(self) -> StoreSettings:
+        if self.kind == "s3" and self.endpoint is None:
+            raise ValueError("kind s3 needs an endpoint, for instance https://s3.example.org")
+        return self
+
+
+class MlflowSettings(_Section):
+    """The MLflow server: the bundled one, or one that exists elsewhere."""
+
+    kind: Literal["bundled", "external"] = "bundled"
+    tracking_uri: HttpUrl | None = None
+    registry_uri: HttpUrl | None = None
+    allowed_hosts: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _complete(self) -> MlflowSettings:
+        if self.kind == "external" and self.tracking_uri is None:
+            raise ValueError("kind external needs a tracking_uri, for instance https://mlflow.example.org")
+        return self
+
+
+class ImageSettings(_Section):
+    """Container images: the base they stand on, and a registry to take them from (none: they are built here)."""
+
+    base: str = "stackctl/base:bookworm"
+    registry: str | None = None
+
+
+class Settings(_Section):
+    """All of ``stack.yaml``."""
+
+    schema_version: Literal[1] = 1
+    name: Slug
+    engine: EngineName = "local"
+    model: ModelName = "super-resolution"
+    exposure: Literal["loopback"] = "loopback"
+    gpu: Literal["none", "all"] = "none"
+    ports: Ports = Ports()
+    memory: Memory = Memory()
+    buckets: Buckets = Buckets()
+    store: StoreSettings = StoreSettings()
+    mlflow: MlflowSettings = MlflowSettings()
+    images: ImageSettings = ImageSettings()
+
+    @model_validator(mode="after")
+    def _possible(self) -> Settings:
+        if self.engine == "docker" and self.store.kind == "folder":
+            raise ValueError("store kind folder works on the local engine only; choose minio or s3 for engine docker")
+        return self
+
+    @classmethod
+    def load(cls, file: Path) -> Settings:
+        """Read ``stack.yaml``.
+
+        Raises:
+            UsageError: it is not YAML, or a setting is wrong; the message names each one.
+        """
+        return cls.parse(_read_yaml(file), source=str(file))
+
+    @classmethod
+    def parse(cls, document: Any, *, source: str = "stack.yaml") -> Settings:
+        """Validate a document that was read elsewhere; ``source`` names it in the message."""
+        try:
+            return cls.model_validate(document or {})
+        except ValidationError as error:
+            wrong = "\n".join(
+                f"  {'.'.join(str(part) for part in item['loc']) or 'stack'}: {item['msg']}" for item in error.errors()
+            )
+            raise UsageError(f"{source} has settings that cannot be used:\n{wrong}", f"Edit {source}.") from error
+
+
+def _read_yaml(file: Path) -> Any:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return YAML(typ="safe").load(file)
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} is not readable as YAML: {error}", f"Edit {file}.") from error
