@@ -1,0 +1,5 @@
+"""``python -m stackctl`` is the command ``stackctl``."""
+
+from stackctl.cli import main
+
+main()
