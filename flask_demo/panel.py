@@ -1,0 +1,116 @@
+"""The serving model as the page shows it: figures against bicubic, dates, links into MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from flask_demo.errors import DemoError, no_model
+from flask_demo.model_server import DEFAULT_MODEL, ModelServer, ServedModel
+
+# Metric name -> (label, unit, decimals); a metric NAME_bicubic beside it is the figure to beat.
+KNOWN_METRICS = {"psnr_y": ("PSNR", "dB", 2), "ssim_y": ("SSIM", "", 4)}
+MOST_METRICS = 4
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One metric, formatted; `gain` is the signed difference to bicubic, or empty."""
+
+    label: str
+    value: str
+    unit: str
+    gain: str
+
+
+@dataclass(frozen=True)
+class Links:
+    """Where MLflow's UI shows a version and its run; empty when unknown."""
+
+    version: str
+    run: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Everything the page says about what serves; `problem` is set when nothing does."""
+
+    reachable: bool
+    name: str
+    version: str | None
+    run_id: str | None
+    figures: tuple[Figure, ...]
+    promoted_at: str | None
+    since: str | None
+    error: str | None
+    candidate: dict[str, Any] | None
+    scale: int | None
+    links: Links
+    problem: dict[str, str] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the panel as plain JSON data."""
+        return {"schema_version": 1, **asdict(self)}
+
+
+def mlflow_links(mlflow_url: str, model: str, version: str | None, run_id: str | None) -> Links:
+    """Return the pages of a version and of a run in MLflow's UI (routes of MLflow 3: they need no experiment)."""
+    return Links(
+        version=f"{mlflow_url}/#/models/{quote(model, safe='')}/versions/{quote(version, safe='')}" if version else "",
+        run=f"{mlflow_url}/#/runs/{quote(run_id, safe='')}" if run_id else "",
+    )
+
+
+def read_panel(server: ModelServer, mlflow_url: str) -> Panel:
+    """Ask `server` what serves and return it for the page; never raises."""
+    try:
+        model = server.model()
+    except DemoError as error:
+        return _panel(ServedModel(name=DEFAULT_MODEL), mlflow_url, reachable=False, problem=error)
+    if model.version is None:
+        return _panel(model, mlflow_url, reachable=True, problem=no_model(model.name, model.error or ""))
+    return _panel(model, mlflow_url, reachable=True, problem=None)
+
+
+def figures(metrics: Mapping[str, float]) -> tuple[Figure, ...]:
+    """Return the metrics to show: the known ones first, each with its gain over bicubic where that was measured."""
+    names = [name for name in KNOWN_METRICS if name in metrics]
+    names += sorted(name for name in metrics if name not in KNOWN_METRICS and not name.endswith("_bicubic"))
+    shown = []
+    for name in names[:MOST_METRICS]:
+        label, unit, decimals = KNOWN_METRICS.get(name, (name, "", 4))
+        rival = metrics.get(f"{name}_bicubic")
+        gain = "" if rival is None else f"{metrics[name] - rival:+.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+        shown.append(Figure(label, f"{metrics[name]:.{decimals}f}", unit, gain))
+    return tuple(shown)
+
+
+def say_when(moment: str | None) -> str:
+    """Return an ISO 8601 moment as "21 Nov 2026, 01:20 UTC"; text that is no moment comes back unchanged."""
+    if not moment:
+        return ""
+    try:
+        parsed = datetime.fromisoformat(moment)
+    except ValueError:
+        return moment
+    return f"{parsed.astimezone(UTC):%-d %b %Y, %H:%M} UTC"
+
+
+def _panel(model: ServedModel, mlflow_url: str, *, reachable: bool, problem: DemoError | None) -> Panel:
+    return Panel(
+        reachable=reachable,
+        name=model.name,
+        version=model.version,
+        run_id=model.run_id,
+        figures=figures(model.metrics),
+        promoted_at=model.promoted_at,
+        since=model.since,
+        error=model.error if model.version else None,
+        candidate=asdict(model.candidate) if model.candidate else None,
+        scale=model.scale,
+        links=mlflow_links(mlflow_url, model.name, model.version, model.run_id),
+        problem=problem.to_dict() if problem else None,
+    )
