@@ -16,7 +16,7 @@ ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 MemoryLimit = Annotated[str, Field(pattern=r"^[1-9][0-9]*[mg]$")]
 BucketName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$")]
-HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+(/\S*)?$")]
+HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/@]+(/\S*)?$")]  # no user:password@: stack.yaml holds no secret
 
 
 class _Section(BaseModel):

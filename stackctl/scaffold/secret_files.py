@@ -1,0 +1,59 @@
+"""The stack's secrets: generated here, one file each, in a folder that only its owner can enter."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+from stackctl.scaffold.credentials import Credentials
+
+FOLDER_MODE = 0o700
+FILE_MODE = 0o444  # services run as another user, and Compose keeps owner and mode: the folder is the guard
+
+
+def write_secrets(folder: Path, credentials: Credentials) -> list[str]:
+    """Write the secrets that are not in ``folder`` yet and return their names; one that is there is never touched.
+
+    The object store's root user and the demo's key are generated whatever the settings, so that a stack has them when
+    its ``stack.yaml`` is changed to another engine or store later.
+    """
+    folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+    folder.chmod(FOLDER_MODE)
+    written: list[str] = []
+    user, password = f"stackctl-{secrets.token_hex(6)}", secrets.token_urlsafe(32)
+    values = {
+        "store_root_user": user,
+        "store_root_password": password,
+        "demo_secret_key": secrets.token_urlsafe(48),
+    }
+    for name, value in values.items():
+        if _write_new(folder / name, value):
+            written.append(name)
+    access = credentials.s3_access_key or (folder / "store_root_user").read_text().strip()
+    secret = credentials.s3_secret_key or (folder / "store_root_password").read_text().strip()
+    shared = f"[default]\naws_access_key_id = {access}\naws_secret_access_key = {secret}\n"
+    if _write_new(folder / "s3_credentials", shared):
+        written.append("s3_credentials")
+    if credentials.mlflow_token and _write_new(folder / "mlflow_token", credentials.mlflow_token):
+        written.append("mlflow_token")
+    return written
+
+
+def _write_new(file: Path, text: str) -> bool:
+    """Write ``file`` whole or not at all; return False when it was there already."""
+    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(descriptor, "w") as handle:
+            handle.write(text)
+            handle.flush()
+            os.fsync(handle.fileno())
+            os.fchmod(handle.fileno(), FILE_MODE)
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, file)  # fails where the file exists, unlike a rename
+            return True
+        return False
+    finally:
+        Path(temporary).unlink()
