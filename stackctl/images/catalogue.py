@@ -1,0 +1,86 @@
+"""Which container images there are, and which of them a stack needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from stackctl.errors import UsageError
+from stackctl.stack import Stack
+
+REPOSITORY = "stackctl"
+"""First part of every image's name: ``stackctl/mlflow:VERSION-HASH``."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image that this distribution can build.
+
+    Attributes:
+        name: its name, the name of its folder under ``compose/``, and the last part of its repository.
+        title: what it holds, for a person.
+        extra: the extra of this distribution that is installed in it, or None when it holds no Python of ours.
+        carries_wheel: this distribution is installed in it, so a change of our code makes another image.
+        needs_core: its code imports ``stackctl``, so it gets what the command itself needs too.
+        needs_go: a stage of it needs a Go tool chain.
+        in_stack: a service of a stack runs in it (the others serve one-off commands).
+    """
+
+    name: str
+    title: str
+    extra: str | None = None
+    carries_wheel: bool = True
+    needs_core: bool = True
+    needs_go: bool = False
+    in_stack: bool = True
+
+
+CATALOGUE: dict[str, Image] = {
+    image.name: image
+    for image in (
+        Image("store", "MinIO, built from source", carries_wheel=False, needs_go=True),
+        Image("mlflow", "MLflow's tracking server and registry", extra="mlflow"),
+        Image("serving", "the model server", extra="serve"),
+        Image("demo", "the Flask demo", extra="demo", needs_core=False),
+        Image("train", "torch and what trains and converts models", in_stack=False),
+    )
+}
+
+
+def image(name: str) -> Image:
+    """Return an image by its name.
+
+    Raises:
+        UsageError: there is no such image.
+    """
+    try:
+        return CATALOGUE[name]
+    except KeyError:
+        raise UsageError(f"There is no image {name}.", f"Images: {', '.join(CATALOGUE)}.") from None
+
+
+def images_of(stack: Stack | None) -> tuple[str, ...]:
+    """Return the names of the images that the stack's services run in; without a stack, those of a full stack."""
+    names = [entry.name for entry in CATALOGUE.values() if entry.in_stack]
+    if stack is None:
+        return tuple(names)
+    settings = stack.settings
+    unused = set()
+    if settings.store.kind != "minio":
+        unused.add("store")
+    # An S3 store elsewhere still gets its buckets from store-init, which runs in the mlflow image.
+    if settings.mlflow.kind != "bundled" and settings.store.kind != "minio":
+        unused.add("mlflow")
+    return tuple(name for name in names if name not in unused)
+
+
+def checked(names: Iterable[str], stack: Stack | None) -> tuple[str, ...]:
+    """Return ``names`` without repetition, or the stack's images when there are none.
+
+    Raises:
+        UsageError: one of them is no image.
+    """
+    wanted = tuple(dict.fromkeys(names)) or images_of(stack)
+    for name in wanted:
+        image(name)
+    return wanted
