@@ -1,0 +1,345 @@
+"""The local engine: the services as plain processes under supervisord, without Docker and without root."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from stackctl import __version__, process
+from stackctl.engines import environments
+from stackctl.engines.local_logs import last_lines, read_logs
+from stackctl.engines.protocol import Environment, Problem, Progress, ServiceState, State
+from stackctl.engines.supervisor_client import NotRunning, ProcessState, SupervisorClient
+from stackctl.engines.supervisor_config import (
+    CONFIG_FILE,
+    foreign_variables,
+    make_runtime_folder,
+    runtime_folder,
+    supervisor_environment,
+)
+from stackctl.errors import StackctlError, Unhealthy, UsageError
+from stackctl.process import Completed
+from stackctl.stack import Service, Stack
+from stackctl.stack.environment import local_environment
+
+NEEDS = {"mlflow": "store", "serving": "mlflow", "demo": "serving"}
+SUPERVISOR_DEADLINE = 20.0
+HEALTH_DEADLINE = 120.0
+DOWN_DEADLINE = 60.0
+KILL_GRACE = 10.0
+POLL = 0.15
+QUOTED_LINES = 20
+FATAL_RESTARTS = 2
+UNQUOTABLE = ('"', "'", "\\", "\n")
+
+_STATES: dict[str, State] = {
+    "RUNNING": "running",
+    "STARTING": "running",  # its process lives; supervisord only waits a few seconds before it calls that a success
+    "BACKOFF": "restarting",
+    "STOPPING": "running",
+    "STOPPED": "stopped",
+    "EXITED": "exited",
+    "FATAL": "exited",
+    "UNKNOWN": "exited",
+}
+
+
+class LocalEngine:
+    """The services of one stack under supervisord."""
+
+    name = "local"
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self._logs = stack.var / "logs"
+
+    def preflight(self) -> list[Problem]:
+        """Return what is missing on this machine: the folder's files, MinIO's program, Python's venv module."""
+        problems: list[Problem] = []
+        if not (self.stack.home / CONFIG_FILE).is_file():
+            problems.append(Problem(f"{self.stack.home} has no {CONFIG_FILE}.", "stackctl update", exit_code=1))
+        if any(character in str(self.stack.home) for character in UNQUOTABLE):
+            problems.append(
+                Problem(f"supervisord cannot quote the folder's name {self.stack.home}.", "Move the stack's folder.", 2)
+            )
+        if self.stack.settings.store.kind == "minio" and self._minio() is None:
+            problems.append(Problem("There is no `minio` program on this machine.", "stackctl store build"))
+        return [*problems, *environments.problems()]
+
+    def prepare(self, progress: Progress) -> None:
+        """Make or find the interpreter that has the services' packages."""
+        environments.service_environment(progress)
+
+    def up(self, services: Sequence[str], progress: Progress) -> None:
+        """Start services and those they need, in order; see ``Engine.up``."""
+        wanted = self._with_needed(services)
+        environment = supervisor_environment(self.stack, environments.service_environment(progress), self._minio())
+        with self._lock():
+            started: list[str] = []
+            fresh = False
+            try:
+                client, fresh = self._supervisor(environment, progress)
+                self._start_all(client, wanted, started, progress)
+            except KeyboardInterrupt:
+                progress("stack", "interrupted: stopping what this command started")
+                if fresh:
+                    self._stop_everything()
+                else:
+                    self._stop_programs(started)
+                raise
+
+    def down(self) -> None:
+        """Stop every service and supervisord, and return when all their processes are gone."""
+        with self._lock():
+            self._stop_everything()
+
+    def restart(self, services: Sequence[str], progress: Progress) -> None:
+        """Stop the named services (all: none named) and start them again."""
+        names = list(services) or [service.name for service in self.stack.services]
+        self._with_needed(names)
+        client = self._client()
+        if client.answers():
+            for name in reversed(names):
+                progress(name, "stopping")
+                self._stop_programs([name])
+        self.up(names, progress)
+
+    def states(self) -> list[ServiceState]:
+        """Return the state of every service; memory is private plus shared resident bytes of its process tree."""
+        client = self._client()
+        try:
+            processes = client.processes() if client.answers() else {}
+            described = client.describe() if processes else None
+        except NotRunning:
+            processes, described = {}, None
+        if described is None:
+            return [ServiceState(service.name, "stopped") for service in self.stack.services]
+        python = Path(described.python)
+        return [
+            self._state(processes.get(service.name), service.name, described.restarts.get(service.name, 0), python)
+            for service in self.stack.services
+        ]
+
+    def logs(self, services: Sequence[str], *, follow: bool, tail: int | None, since: str | None) -> Iterator[str]:
+        """Yield ``NAME | line`` (no service named: all of them, one after another); ``since`` is exact to 5 s."""
+        names = self._known(services) or [service.name for service in self.stack.services]
+        return read_logs(self._logs, names, follow=follow, tail=tail, since=since)
+
+    def holdings(self) -> list[str]:
+        """Return the folder of databases, artifacts and logs."""
+        if not self.stack.var.is_dir():
+            return []
+        size = sum(file.lstat().st_size for file in self.stack.var.rglob("*") if not file.is_dir())
+        return [f"folder {self.stack.var} (databases, artifacts, logs; {size / 1e6:.0f} MB)"]
+
+    def destroy(self) -> None:
+        """Stop every service and delete ``var/`` and the runtime folder."""
+        self.down()
+        shutil.rmtree(runtime_folder(self.stack), ignore_errors=True)
+        if self.stack.var.is_dir():
+            shutil.rmtree(self.stack.var)
+
+    def run_once(
+        self,
+        environment: Environment,
+        argv: Sequence[str],
+        *,
+        mounts: Mapping[Path, str] | None = None,
+        env: Mapping[str, str] | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Completed:
+        """Run one command in the services' or the training environment; see ``Engine.run_once``."""
+        python = environments.interpreter(environment, _silent)
+        command = [_mounted(part, mounts or {}) for part in argv]
+        if command[0] in {"python", "python3"}:
+            command[0] = str(python)
+        path = f"{python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        variables = {**local_environment(self.stack), "PATH": path, **(env or {})}
+        return process.run(command, cwd=self.stack.home, env=variables, on_line=on_line)
+
+    # ---------------------------------------------------------------- supervisord
+
+    def _client(self) -> SupervisorClient:
+        return SupervisorClient(runtime_folder(self.stack) / "supervisor.sock")
+
+    def _supervisor(self, environment: dict[str, str], progress: Progress) -> tuple[SupervisorClient, bool]:
+        """Return a client of a supervisord that runs with this environment, and whether it was started now."""
+        client = self._client()
+        if client.answers():
+            if client.describe().fingerprint == environment["STACKCTL_FINGERPRINT"]:
+                return client, False
+            progress("stack", "settings changed: restarting the services")
+        self._stop_everything()
+        for folder in ("logs", "run", "mlflow", "artifacts", "minio", "serving"):
+            (self.stack.var / folder).mkdir(parents=True, exist_ok=True)
+        make_runtime_folder(self.stack)
+        output = self._logs / "supervisord.out"
+        output.unlink(missing_ok=True)
+        unset = [part for name in foreign_variables(os.environ, environment) for part in ("-u", name)]
+        supervisord = process.start(
+            ["env", *unset, sys.executable, "-m", "supervisor.supervisord", "-c", CONFIG_FILE],
+            cwd=self.stack.home,
+            env=environment,
+            log=output,
+        )
+        deadline = time.monotonic() + SUPERVISOR_DEADLINE
+        try:
+            while not client.answers():
+                if supervisord.poll() is not None or time.monotonic() > deadline:
+                    raise _supervisor_failed(output)
+                time.sleep(POLL)
+        except BaseException:
+            process.stop(supervisord)
+            raise
+        return client, True
+
+    def _start_all(
+        self, client: SupervisorClient, wanted: Sequence[Service], started: list[str], progress: Progress
+    ) -> None:
+        running = {name for name, state in client.processes().items() if state.state in {"RUNNING", "STARTING"}}
+        idle = [service for service in wanted if service.name not in running]
+        buckets_wait = bool(idle) and self.stack.settings.store.kind != "folder"
+        for service in wanted:
+            if buckets_wait and service.name != "store":
+                self._make_buckets(progress)
+                buckets_wait = False
+            if service in idle:
+                progress(service.name, "starting")
+                started.append(service.name)
+                client.start(service.name)
+            self._await_health(client, service)
+            progress(service.name, "started" if service in idle else "running")
+        if buckets_wait:
+            self._make_buckets(progress)
+
+    def _await_health(self, client: SupervisorClient, service: Service) -> None:
+        from stackctl.engines.local_processes import answers
+
+        deadline = time.monotonic() + HEALTH_DEADLINE
+        restarts = client.describe().restarts.get(service.name, 0)
+        while not answers(service.port, service.health):
+            state = client.processes()[service.name]
+            crashes = client.describe().restarts.get(service.name, 0) - restarts
+            if state.state in {"FATAL", "EXITED", "UNKNOWN", "STOPPED"} or crashes >= FATAL_RESTARTS:
+                raise self._unhealthy(service, f"ended while it started ({_detail(state) or state.state.lower()})")
+            if time.monotonic() > deadline:
+                raise self._unhealthy(service, f"did not answer {service.health} within {HEALTH_DEADLINE:.0f} s")
+            time.sleep(POLL)
+
+    def _unhealthy(self, service: Service, what: str) -> Unhealthy:
+        log = self._logs / f"{service.name}.log"
+        quoted = "\n".join(f"  {line}" for line in last_lines(log, QUOTED_LINES)) or "  (its log is empty)"
+        return Unhealthy(f"{service.title} ({service.name}) {what}:\n{quoted}", f"See `stackctl logs {service.name}`.")
+
+    def _make_buckets(self, progress: Progress) -> None:
+        progress("store", "looking after buckets")
+        self.run_once("mlflow", ["python", "-m", "stackctl.store.init"])
+
+    def _stop_programs(self, names: Sequence[str]) -> None:
+        client = self._client()
+        for name in reversed(list(names)):
+            with contextlib.suppress(StackctlError):  # it ended by itself
+                client.stop(name)
+
+    def _stop_everything(self) -> None:
+        from stackctl.engines.local_processes import end, family, supervised, terminate
+
+        runtime = runtime_folder(self.stack)
+        client = self._client()
+        if client.answers():
+            members = family(client.pid())
+            with contextlib.suppress(NotRunning):
+                client.shutdown()
+            end(members, DOWN_DEADLINE)
+        if runtime.is_dir() or self.stack.var.is_dir():
+            terminate(supervised(self.stack.home), KILL_GRACE)
+        for stale in ("supervisor.sock", "supervisord.pid"):
+            (runtime / stale).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Hold the lock that keeps two commands from starting and stopping the same services at once."""
+        folder = self.stack.var / "run"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "lock").open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    # ---------------------------------------------------------------- services
+
+    def _known(self, names: Sequence[str]) -> list[str]:
+        known = [service.name for service in self.stack.services]
+        for name in names:
+            if name not in known:
+                raise UsageError(f"This stack has no service {name}.", f"It has: {', '.join(known)}.")
+        return list(names)
+
+    def _with_needed(self, names: Sequence[str]) -> list[Service]:
+        """Return the named services (all: none named) and those they need, in start order."""
+        chosen = set(self._known(names))
+        for name in list(chosen):
+            while needed := NEEDS.get(name):
+                chosen.add(needed)
+                name = needed  # noqa: PLW2901 - walks up the chain
+        return [service for service in self.stack.services if not names or service.name in chosen]
+
+    def _state(self, found: ProcessState | None, name: str, restarts: int, python: Path) -> ServiceState:
+        from stackctl.engines.local_processes import resident_bytes
+
+        if found is None:
+            return ServiceState(name, "stopped")
+        state = _STATES.get(found.state, "exited")
+        alive = state == "running"
+        return ServiceState(
+            name,
+            state,
+            memory=resident_bytes(found.pid) if alive and found.pid else None,
+            restarts=restarts,
+            version=_version(name, python) if alive else None,
+            detail=None if alive or state == "stopped" else _detail(found),
+        )
+
+    def _minio(self) -> Path | None:
+        from stackctl.store.minio import find_minio
+
+        return find_minio() if self.stack.settings.store.kind == "minio" else None
+
+
+def _supervisor_failed(output: Path) -> Unhealthy:
+    quoted = "\n".join(f"  {line}" for line in last_lines(output, QUOTED_LINES))
+    return Unhealthy(f"supervisord did not start:\n{quoted}", f"See {output}.")
+
+
+def _silent(_subject: str, _what: str) -> None:
+    """Draw nothing."""
+
+
+def _detail(state: ProcessState) -> str | None:
+    return state.detail or (f"exit status {state.exit_status}" if state.exit_status else None)
+
+
+def _mounted(part: str, mounts: Mapping[Path, str]) -> str:
+    for host, target in mounts.items():
+        part = part.replace(f"{{mount:{target}}}", str(host))
+    return part
+
+
+def _version(service: str, python: Path) -> str | None:
+    """Return the version of the package that a service runs, read from its environment without importing it."""
+    if service in {"serving", "demo"}:
+        return __version__
+    if service != "mlflow":
+        return None
+    from importlib import metadata
+
+    folders = [str(folder) for folder in python.parent.parent.glob("lib/python3*/site-packages")]
+    if str(python) == sys.executable:
+        folders = sys.path
+    found = next(iter(metadata.distributions(name="mlflow", path=folders)), None)
+    return found.version if found else None

@@ -1,0 +1,93 @@
+"""What a stack's supervisord is started with: its runtime folder, its environment, and a fingerprint of both."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from stackctl import __version__
+from stackctl.errors import StackctlError
+from stackctl.stack import Stack
+from stackctl.stack.environment import local_environment
+
+CONFIG_FILE = "supervisord.conf"
+MARK = "STACKCTL_SUPERVISED"
+"""Variable that only supervised processes have; its value is their stack's folder."""
+
+_OURS = ("AWS_", "MINIO_", "MLFLOW_", "STACKCTL_")
+_KEPT = {
+    "AWS_CA_BUNDLE",
+    "MLFLOW_TRACKING_TOKEN",
+    "MLFLOW_TRACKING_INSECURE_TLS",
+    "MLFLOW_TRACKING_SERVER_CERT_PATH",
+    "MLFLOW_TRACKING_CLIENT_CERT_PATH",
+    "STACKCTL_CA_BUNDLE",
+}
+
+
+def runtime_folder(stack: Stack) -> Path:
+    """Return the folder of supervisord's socket and pid file.
+
+    A Unix socket's path has 107 bytes at most, so it cannot lie in the stack's folder. ``var/run/runtime`` remembers the
+    place: a cron job, for instance, has no ``XDG_RUNTIME_DIR`` and must find the same one.
+    """
+    note = _note(stack)
+    if note.is_file() and (remembered := Path(note.read_text().strip())).is_dir():
+        return remembered
+    name = hashlib.sha256(os.fsencode(stack.home)).hexdigest()[:16]
+    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    return Path(base) / f"stackctl-{os.getuid()}" / name
+
+
+def make_runtime_folder(stack: Stack) -> Path:
+    """Make the runtime folder, which only its owner can enter, and remember where it is.
+
+    Raises:
+        StackctlError: somebody else owns a folder of that name.
+    """
+    folder = runtime_folder(stack)
+    for part in (folder.parent, folder):
+        part.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = part.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+            raise StackctlError(f"{part} belongs to somebody else.", "Set XDG_RUNTIME_DIR to a folder of your own.")
+        part.chmod(0o700)
+    note = _note(stack)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(f"{folder}\n")
+    return folder
+
+
+def supervisor_environment(stack: Stack, python: Path, minio: Path | None) -> dict[str, str]:
+    """Return every variable that ``supervisord.conf`` names and the services read; ``python`` is their interpreter."""
+    environment = {
+        **local_environment(stack),
+        "STACKCTL_PYTHON": str(python),
+        "STACKCTL_MINIO": str(minio or "minio"),
+        "STACKCTL_RUNTIME": str(runtime_folder(stack)),
+        MARK: str(stack.home),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",  # the services run in the stack's folder: a file there must not shadow a module
+    }
+    return {**environment, "STACKCTL_FINGERPRINT": fingerprint(environment, stack.home / CONFIG_FILE)}
+
+
+def fingerprint(environment: Mapping[str, str], config: Path) -> str:
+    """Return a SHA-256 over the environment, ``supervisord.conf`` and stackctl's version: another one means restart."""
+    total = hashlib.sha256(json.dumps([__version__, sorted(environment.items())]).encode())
+    total.update(config.read_bytes())
+    return total.hexdigest()
+
+
+def foreign_variables(environ: Mapping[str, str], environment: Mapping[str, str]) -> list[str]:
+    """Return the caller's variables that must not reach the services: they would override the stack's own settings."""
+    return sorted(name for name in environ if name.startswith(_OURS) and name not in _KEPT and name not in environment)
+
+
+def _note(stack: Stack) -> Path:
+    return stack.var / "run" / "runtime"
