@@ -1,0 +1,109 @@
+"""ICC profiles and EXIF blocks: read from a decoded image, corrected, and put into encoded bytes.
+
+Sources: PNG 3rd edition (chunks iCCP, eXIf), ICC.1:2010 annex B (APP2 segments), Exif 2.32 (APP1).
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_EXIF_PREFIX = b"Exif\0\0"
+_ORIENTATION = 0x0112
+_SEGMENT = 65_533
+_ICC_NAME = b"ICC_PROFILE\0"
+_TIFF_TAGS = (270, 271, 272, 305, 306, 315, 33432, 34665, 34853)
+"""Description, make, model, software, date, artist, copyright, EXIF and GPS directories."""
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What travels beside the pixels. `exif` starts at the TIFF header; its orientation is 1."""
+
+    icc: bytes | None = None
+    exif: bytes | None = None
+
+
+def read(image: Image.Image, *, keep_icc: bool) -> Metadata:
+    """Return the metadata of an opened image; the EXIF orientation is reset, as pixels are turned when decoded."""
+    icc = image.info.get("icc_profile") if keep_icc else None
+    if image.format == "TIFF":
+        exif: bytes | None = _tiff_exif(image)
+    else:
+        exif = image.info.get("exif")
+    return Metadata(icc=icc or None, exif=_upright(exif) if exif else None)
+
+
+def _tiff_exif(image: Image.Image) -> bytes | None:
+    from PIL import Image as Pillow
+
+    source, kept = image.getexif(), Pillow.Exif()
+    for tag in _TIFF_TAGS:
+        if tag in {34665, 34853}:
+            if directory := source.get_ifd(tag):
+                kept.get_ifd(tag).update(directory)
+        elif tag in source:
+            kept[tag] = source[tag]
+    return kept.tobytes() if len(kept) or source.get_ifd(34665) or source.get_ifd(34853) else None
+
+
+def _upright(exif: bytes) -> bytes | None:
+    """Return the block with orientation 1, changed in place so that nothing else moves; None when it is broken."""
+    block = bytearray(exif.removeprefix(_EXIF_PREFIX))
+    order = {b"II": "<", b"MM": ">"}.get(bytes(block[:2]))
+    if order is None:
+        return None
+    try:
+        (start,) = struct.unpack_from(order + "I", block, 4)
+        (count,) = struct.unpack_from(order + "H", block, start)
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
+            tag, _, _ = struct.unpack_from(order + "HHI", block, entry)
+            if tag == _ORIENTATION:
+                struct.pack_into(order + "HHIHH", block, entry, _ORIENTATION, 3, 1, 1, 0)
+    except struct.error:
+        return None
+    return bytes(block)
+
+
+def into_png(encoded: bytes, metadata: Metadata) -> bytes:
+    """Return the PNG with iCCP and eXIf chunks after its header."""
+    chunks = b""
+    if metadata.icc:
+        chunks += _chunk(b"iCCP", b"icc\0\0" + zlib.compress(metadata.icc))
+    if metadata.exif:
+        chunks += _chunk(b"eXIf", metadata.exif)
+    after_header = 8 + 25
+    return encoded[:after_header] + chunks + encoded[after_header:] if chunks else encoded
+
+
+def _chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def into_jpeg(encoded: bytes, metadata: Metadata) -> tuple[bytes, tuple[str, ...]]:
+    """Return the JPEG with APP1 and APP2 segments after its start, and what did not fit."""
+    segments, dropped = b"", []
+    if metadata.exif:
+        body = _EXIF_PREFIX + metadata.exif
+        if len(body) <= _SEGMENT:
+            segments += _segment(0xE1, body)
+        else:
+            dropped.append("exif")
+    if metadata.icc:
+        size = _SEGMENT - len(_ICC_NAME) - 2
+        parts = [metadata.icc[at : at + size] for at in range(0, len(metadata.icc), size)]
+        if len(parts) <= 255:
+            for number, part in enumerate(parts, start=1):
+                segments += _segment(0xE2, _ICC_NAME + bytes([number, len(parts)]) + part)
+        else:
+            dropped.append("icc")
+    return encoded[:2] + segments + encoded[2:], tuple(dropped)
+
+
+def _segment(marker: int, body: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body

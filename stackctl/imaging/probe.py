@@ -1,0 +1,201 @@
+"""What an image is, read from its header alone and before anything is decoded."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .errors import AnimatedImage, CorruptImage, ImageTooLarge, UnsupportedFormat
+from .options import FORMATS, Format, Limits
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_SIGNATURES: tuple[tuple[bytes, Format], ...] = (
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"RIFF", "webp"),
+    (b"II*\0", "tiff"),
+    (b"MM\0*", "tiff"),
+    (b"II+\0", "tiff"),
+    (b"MM\0+", "tiff"),
+    (b"BM", "bmp"),
+)
+_MODES = {
+    **dict.fromkeys(("1", "L"), ("grey", 8)),
+    **dict.fromkeys(("LA", "La"), ("grey_alpha", 8)),
+    **dict.fromkeys(("RGB", "RGBX", "P", "CMYK", "YCbCr"), ("rgb", 8)),
+    **dict.fromkeys(("RGBA", "RGBa", "PA"), ("rgba", 8)),
+    **dict.fromkeys(("I;16", "I;16B", "I;16L", "I;16N"), ("grey", 16)),
+}
+CHANNELS = {"grey": 1, "grey_alpha": 2, "rgb": 3, "rgba": 4}
+_PNG_KINDS = {0: "grey", 2: "rgb", 4: "grey_alpha", 6: "rgba"}
+_ORIENTATION = 0x0112
+_TURNED = frozenset({5, 6, 7, 8})
+_ICC_TAG = 34675
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What the header says.
+
+    Attributes:
+        format: png, jpeg, webp, tiff or bmp, by content.
+        width: in pixels, as seen (after the EXIF orientation).
+        height: in pixels, as seen.
+        mode: `grey`, `grey_alpha`, `rgb` or `rgba`: what the pixels become when decoded.
+        source_mode: the file's own mode, for example `P` or `CMYK`.
+        bit_depth: 8 or 16, of what is decoded.
+        orientation: EXIF orientation, 1 to 8.
+        has_icc: an ICC profile is embedded.
+        has_exif: EXIF data are embedded.
+    """
+
+    format: Format
+    width: int
+    height: int
+    mode: str
+    source_mode: str
+    bit_depth: int
+    orientation: int = 1
+    has_icc: bool = False
+    has_exif: bool = False
+
+    @property
+    def channels(self) -> int:
+        """Return the number of channels when decoded, alpha included."""
+        return CHANNELS[self.mode]
+
+    @property
+    def has_alpha(self) -> bool:
+        """Return whether the decoded pixels have an alpha channel."""
+        return self.mode in {"grey_alpha", "rgba"}
+
+
+def probe(data: bytes, limits: Limits | None = None) -> ImageInfo:
+    """Return what the header says about encoded image bytes; no pixel is decoded.
+
+    Raises:
+        ImageTooLarge: more bytes or input pixels than the limits allow.
+        UnsupportedFormat: not an accepted format, colour model or depth; animated or of several pages.
+        CorruptImage: the header cannot be read.
+    """
+    limits = limits or Limits()
+    if len(data) > limits.max_bytes:
+        raise ImageTooLarge(f"The image has {len(data):,} bytes; at most {limits.max_bytes:,} are accepted.")
+    kind = sniff(data)
+    image = open_lazily(data, kind)
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise CorruptImage(f"The {kind} header gives a size of {width}×{height}.")
+    if width * height > limits.max_input_pixels:
+        raise ImageTooLarge(f"The image has {width}×{height} pixels; at most {limits.max_input_pixels:,} are accepted.")
+    frames = int(getattr(image, "n_frames", 1))
+    if frames > 1 and kind != "jpeg":  # a JPEG with more pictures (MPO) says which one is the image: the first
+        raise AnimatedImage(f"The {kind} image has {frames} frames or pages; exactly one is accepted.")
+    mode, depth = _pixels(image, kind, data)
+    orientation = _orientation(image)
+    if orientation in _TURNED:
+        width, height = height, width
+    return ImageInfo(
+        format=kind,
+        width=width,
+        height=height,
+        mode=mode,
+        source_mode=image.mode,
+        bit_depth=depth,
+        orientation=orientation,
+        has_icc=bool(image.info.get("icc_profile")) or _tiff_has(image, _ICC_TAG),
+        has_exif="exif" in image.info or (kind == "tiff" and bool(image.getexif().get_ifd(0x8769))),
+    )
+
+
+def sniff(data: bytes) -> Format:
+    """Return the format that the first bytes announce.
+
+    Raises:
+        CorruptImage: no bytes, or too few to tell.
+        UnsupportedFormat: none of the accepted formats.
+    """
+    if not data:
+        raise CorruptImage("The image is empty (0 bytes).")
+    for signature, kind in _SIGNATURES:
+        if data.startswith(signature):
+            if kind == "webp" and data[8:12] != b"WEBP":
+                if len(data) < 12:
+                    raise CorruptImage("The image ends within its first 12 bytes.")
+                break
+            return kind
+        if signature.startswith(data):
+            raise CorruptImage(f"The image ends after {len(data)} bytes.")
+    raise UnsupportedFormat(f"This is not an image of an accepted format ({', '.join(FORMATS)}).")
+
+
+def open_lazily(data: bytes, kind: Format) -> Image.Image:
+    """Return Pillow's view of the image, whose pixels are not decoded yet.
+
+    Raises:
+        CorruptImage: the header cannot be read.
+        ImageTooLarge: it announces more pixels than Pillow itself would ever decode.
+    """
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return Image.open(io.BytesIO(data), formats=[kind.upper()])
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageTooLarge(f"The {kind} header announces too many pixels: {error}") from error
+    except Exception as error:  # whatever a decoder raises on broken bytes means that they are broken
+        raise CorruptImage(f"The {kind} header cannot be read: {error}") from error
+
+
+def _pixels(image: Image.Image, kind: Format, data: bytes) -> tuple[str, int]:
+    """Return (mode, bit depth) of what decoding gives."""
+    if kind == "png":
+        depth, colour = struct.unpack_from(">BB", data, 24)
+        if depth == 16:
+            mode = _PNG_KINDS.get(colour)
+            if mode is None:
+                raise CorruptImage(f"The png header names colour type {colour} with 16 bits.")
+            return (mode + "_alpha" if mode == "grey" else "rgba") if _keyed(image, mode) else mode, 16
+    if kind == "tiff" and (deep := _deep_tiff(image)) is not None:
+        return deep
+    if image.mode not in _MODES:
+        raise UnsupportedFormat(f"The {kind} image has colour model {image.mode}, which is not accepted.")
+    mode, depth = _MODES[image.mode]
+    if "transparency" in image.info and mode in {"grey", "rgb"}:
+        mode = "grey_alpha" if mode == "grey" else "rgba"
+    return mode, depth
+
+
+def _keyed(image: Image.Image, mode: str) -> bool:
+    return "transparency" in image.info and mode in {"grey", "rgb"}
+
+
+def _deep_tiff(image: Image.Image) -> tuple[str, int] | None:
+    """Return (mode, 16) of a TIFF with 16 bits per sample, None for the others."""
+    tags: Any = getattr(image, "tag_v2", {})
+    bits = tags.get(258, (1,))
+    if set(bits) != {16} or len(bits) == 1:  # one sample of 16 bits is Pillow's I;16
+        return None
+    if image.mode not in {"RGB", "RGBA", "RGBX"} or len(bits) not in {3, 4}:
+        raise UnsupportedFormat(
+            f"The tiff image has {len(bits)} samples of 16 bits as {image.mode}, which is not accepted."
+        )
+    return ("rgb" if len(bits) == 3 else "rgba"), 16
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # noqa: BLE001  # EXIF that cannot be read does not make the picture wrong
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _tiff_has(image: Image.Image, tag: int) -> bool:
+    return tag in getattr(image, "tag_v2", {})
