@@ -1,7 +1,7 @@
 """Python environments without Docker: one that has the services' packages, one that has torch.
 
-An environment lies in the cache under a name that says what it was made from, so another stackctl or another Python makes
-another one. Its marker file is written last: an interrupted build leaves nothing that looks finished.
+An environment lies in the cache under a name that says what it was made from, so another stackctl or another Python
+makes another one. Its marker file is written last: an interrupted build leaves nothing that looks finished.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import assert_never
 
@@ -144,14 +144,14 @@ def _install_training(pip: _Pip, note: Callable[[str], None]) -> None:
     if any(name.startswith("torch-") for name in _wheelhouse_names()):
         attempts.insert(0, [])
     for place in attempts:
-        installed = pip.install(*place, TORCH, *(f"{name}" for name in _cpu_only(place)), check=False)
+        installed = pip.install(*place, TORCH, check=False)
         if installed.returncode == 0:
             break
     else:
         tail = "\n".join(installed.stdout.strip().splitlines()[-5:])
         raise MissingPrerequisite(
             f"torch for the CPU is not to be had from {index}:\n{tail}",
-            "Name a folder that has torch's CPU wheel in STACKCTL_WHEELHOUSE, or another index in STACKCTL_TORCH_INDEX.",
+            "Name a folder with torch's CPU wheel in STACKCTL_WHEELHOUSE, or another index in STACKCTL_TORCH_INDEX.",
         )
     note("installing the training packages")
     pip.install(*BUILD_TOOLS, *TRAIN_PACKAGES)
@@ -159,10 +159,6 @@ def _install_training(pip: _Pip, note: Callable[[str], None]) -> None:
     pip.install("--no-deps", "--no-build-isolation", *ALONE)
     with tempfile.TemporaryDirectory() as folder:
         pip.install(distribution.write_wheel(Path(folder)).as_uri())
-
-
-def _cpu_only(_place: Sequence[str]) -> list[str]:
-    return []
 
 
 def _environment(name: str, progress: Progress, install: Install) -> Path:

@@ -6,16 +6,18 @@ import contextlib
 import fcntl
 import os
 import shutil
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stackctl import __version__, process
 from stackctl.engines import environments
 from stackctl.engines.local_logs import last_lines, read_logs
 from stackctl.engines.protocol import Environment, Problem, Progress, ServiceState, State
-from stackctl.engines.supervisor_client import NotRunning, ProcessState, SupervisorClient
 from stackctl.engines.supervisor_config import (
     CONFIG_FILE,
     foreign_variables,
@@ -27,6 +29,9 @@ from stackctl.errors import StackctlError, Unhealthy, UsageError
 from stackctl.process import Completed
 from stackctl.stack import Service, Stack
 from stackctl.stack.environment import local_environment
+
+if TYPE_CHECKING:
+    from stackctl.engines.supervisor_client import ProcessState, SupervisorClient
 
 NEEDS = {"mlflow": "store", "serving": "mlflow", "demo": "serving"}
 SUPERVISOR_DEADLINE = 20.0
@@ -88,10 +93,11 @@ class LocalEngine:
                 self._start_all(client, wanted, started, progress)
             except KeyboardInterrupt:
                 progress("stack", "interrupted: stopping what this command started")
-                if fresh:
-                    self._stop_everything()
-                else:
-                    self._stop_programs(started)
+                with _uninterrupted():
+                    if fresh:
+                        self._stop_everything()
+                    else:
+                        self._stop_programs(started)
                 raise
 
     def down(self) -> None:
@@ -112,14 +118,10 @@ class LocalEngine:
 
     def states(self) -> list[ServiceState]:
         """Return the state of every service; memory is private plus shared resident bytes of its process tree."""
-        client = self._client()
-        try:
-            processes = client.processes() if client.answers() else {}
-            described = client.describe() if processes else None
-        except NotRunning:
-            processes, described = {}, None
-        if described is None:
+        client = self._client() if self._socket().exists() else None
+        if client is None or not client.answers():
             return [ServiceState(service.name, "stopped") for service in self.stack.services]
+        processes, described = client.processes(), client.describe()
         python = Path(described.python)
         return [
             self._state(processes.get(service.name), service.name, described.restarts.get(service.name, 0), python)
@@ -165,8 +167,13 @@ class LocalEngine:
 
     # ---------------------------------------------------------------- supervisord
 
+    def _socket(self) -> Path:
+        return runtime_folder(self.stack) / "supervisor.sock"
+
     def _client(self) -> SupervisorClient:
-        return SupervisorClient(runtime_folder(self.stack) / "supervisor.sock")
+        from stackctl.engines.supervisor_client import SupervisorClient
+
+        return SupervisorClient(self._socket())
 
     def _supervisor(self, environment: dict[str, str], progress: Progress) -> tuple[SupervisorClient, bool]:
         """Return a client of a supervisord that runs with this environment, and whether it was started now."""
@@ -190,18 +197,22 @@ class LocalEngine:
         )
         deadline = time.monotonic() + SUPERVISOR_DEADLINE
         try:
-            while not client.answers():
-                if supervisord.poll() is not None or time.monotonic() > deadline:
-                    raise _supervisor_failed(output)
+            while not client.answers() and supervisord.poll() is None and time.monotonic() < deadline:
                 time.sleep(POLL)
         except BaseException:
             process.stop(supervisord)
             raise
+        if not client.answers():
+            process.stop(supervisord)
+            quoted = "\n".join(f"  {line}" for line in last_lines(output, QUOTED_LINES))
+            raise Unhealthy(f"supervisord did not start:\n{quoted}", f"See {output}.")
         return client, True
 
     def _start_all(
         self, client: SupervisorClient, wanted: Sequence[Service], started: list[str], progress: Progress
     ) -> None:
+        from stackctl.engines.local_processes import port_is_open
+
         running = {name for name, state in client.processes().items() if state.state in {"RUNNING", "STARTING"}}
         idle = [service for service in wanted if service.name not in running]
         buckets_wait = bool(idle) and self.stack.settings.store.kind != "folder"
@@ -210,6 +221,11 @@ class LocalEngine:
                 self._make_buckets(progress)
                 buckets_wait = False
             if service in idle:
+                if port_is_open(service.port):
+                    raise Unhealthy(
+                        f"{service.title} ({service.name}) was not started: port {service.port} is taken.",
+                        f"Stop what uses it, or change ports.{service.name} in stack.yaml and run `stackctl up`.",
+                    )
                 progress(service.name, "starting")
                 started.append(service.name)
                 client.start(service.name)
@@ -254,7 +270,7 @@ class LocalEngine:
         client = self._client()
         if client.answers():
             members = family(client.pid())
-            with contextlib.suppress(NotRunning):
+            with contextlib.suppress(StackctlError):  # it is on its way down already
                 client.shutdown()
             end(members, DOWN_DEADLINE)
         if runtime.is_dir() or self.stack.var.is_dir():
@@ -311,9 +327,17 @@ class LocalEngine:
         return find_minio() if self.stack.settings.store.kind == "minio" else None
 
 
-def _supervisor_failed(output: Path) -> Unhealthy:
-    quoted = "\n".join(f"  {line}" for line in last_lines(output, QUOTED_LINES))
-    return Unhealthy(f"supervisord did not start:\n{quoted}", f"See {output}.")
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let a second Ctrl-C not cut short what the first one asked for."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _silent(_subject: str, _what: str) -> None:

@@ -1,8 +1,8 @@
 """When a log file reached which length.
 
-The services write lines without a common time stamp. supervisord notes every 5 s how long each log is (``NAME.log.times``
-beside it: epoch seconds, inode, bytes), so "since" means a place in a file, exact to those 5 s, also across rotation, which
-keeps inodes.
+The services write lines without a common time stamp. supervisord notes every 5 s how long each log is
+(``NAME.log.times`` beside it: epoch seconds, inode, bytes), so "since" means a place in a file, exact to those 5 s,
+also across rotation, which keeps inodes.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ _UNITS = (86_400, 3_600, 60, 1)
 
 
 def since_time(text: str, now: float) -> float:
-    """Return the moment that ``10m``, ``2h``, ``1h30m``, ``90s``, ``3d`` or an ISO date and time means, in epoch seconds.
+    """Return the moment that ``10m``, ``2h``, ``1h30m``, ``90s``, ``3d`` or an ISO date and time means (epoch seconds).
 
     A time without a zone is local time.
 

@@ -1,10 +1,11 @@
-"""Processes of the local engine: memory of a tree, waiting for its end, finding what a killed supervisord left behind."""
+"""Processes of the local engine: memory of a tree, its end, and what a killed supervisord left behind."""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
 import os
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +21,8 @@ KILL_PATIENCE = 5.0
 def resident_bytes(pid: int) -> int | None:
     """Return the memory of a process and its descendants, or None when it is gone.
 
-    It is the sum of RSS with shared pages counted once: each process' private part (RSS - shared) plus the largest shared
-    part of the tree. Exact figures (PSS) cost a walk through every mapping.
+    It is the sum of RSS with shared pages counted once: each process' private part (RSS - shared) plus the largest
+    shared part of the tree. Exact figures (PSS) cost a walk through every mapping.
     """
     import psutil
 
@@ -87,6 +88,15 @@ def terminate(processes: Iterable[psutil.Process], patience: float) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
     end(asked, patience)
+
+
+def port_is_open(port: int) -> bool:
+    """Return whether somebody listens on a loopback port."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2.0):
+            return True
+    except OSError:
+        return False
 
 
 def answers(port: int, path: str, timeout: float = 2.0) -> bool:

@@ -33,8 +33,8 @@ _KEPT = {
 def runtime_folder(stack: Stack) -> Path:
     """Return the folder of supervisord's socket and pid file.
 
-    A Unix socket's path has 107 bytes at most, so it cannot lie in the stack's folder. ``var/run/runtime`` remembers the
-    place: a cron job, for instance, has no ``XDG_RUNTIME_DIR`` and must find the same one.
+    A Unix socket's path has 107 bytes at most, so it cannot lie in the stack's folder. ``var/run/runtime`` remembers
+    the place: a cron job, for instance, has no ``XDG_RUNTIME_DIR`` and must find the same one.
     """
     note = _note(stack)
     if note.is_file() and (remembered := Path(note.read_text().strip())).is_dir():

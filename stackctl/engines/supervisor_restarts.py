@@ -1,7 +1,7 @@
 """Runs inside supervisord: counts restarts, ends what a crashed service leaves behind, remembers when logs grew.
 
-Supervisor loads it as an RPC interface (``[rpcinterface:stackctl]`` in ``supervisord.conf``); its events reach it in the same
-process.
+Supervisor loads it as an RPC interface (``[rpcinterface:stackctl]`` in ``supervisord.conf``); its events reach it in
+the same process.
 """
 
 from __future__ import annotations
