@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from stackctl import __version__, distribution, process
+from stackctl import distribution, process
 from stackctl.errors import MissingPrerequisite
 from stackctl.images import base, client, registry
 from stackctl.images.catalogue import checked, image
@@ -17,6 +17,7 @@ from stackctl.stack import Stack
 
 Progress = Callable[[str, str], None]
 LABEL = "stackctl.image"
+VERSION_LABEL = "org.opencontainers.image.version"
 _STEP = re.compile(r"^#\d+ \[(?:(?P<stage>[\w-]+) +)?(?P<step>\d+/\d+)\] (?P<what>.+)$")
 _OUTPUT_LINES = 30
 
@@ -123,9 +124,11 @@ def _command(recipe: Recipe, machine: Machine, folder: Path, go: client.Present 
     entry = recipe.image
     command = ["docker", "buildx", "build", "--builder=default", "--load", "--progress=plain", "--provenance=false"]
     command += [f"--tag={recipe.reference}", f"--build-arg=BASE_IMAGE={recipe.base.reference}"]
-    command += [f"--label={LABEL}={entry.name}", f"--label=org.opencontainers.image.version={__version__}"]
+    command += [f"--label={LABEL}={entry.name}"]
+    if entry.carries_wheel:
+        command += [f"--label={VERSION_LABEL}={recipe.software_version}"]
     command += [f"--build-arg={name}={value}" for name, value in machine.proxies.items()]
-    secrets = {"pip_conf": machine.pip_conf, "go_env": machine.go_env}
+    secrets = {"pip_conf": machine.pip_conf, "go_env": machine.go_env, "torch_index": machine.torch_index}
     for name, text in secrets.items():
         file = folder / name
         file.touch(mode=0o600)

@@ -31,6 +31,7 @@ class Machine:
         wheelhouse: folder of wheels that pip may take instead of downloading them, or None.
         pip_conf: text of a pip configuration file that names its index.
         go_env: text of a Go environment file that names its module proxy.
+        torch_index: address of an index of torch's CPU builds, or empty for PyTorch's own.
         proxies: HTTP proxy variables.
     """
 
@@ -38,6 +39,7 @@ class Machine:
     wheelhouse: Path | None
     pip_conf: str
     go_env: str
+    torch_index: str
     proxies: Mapping[str, str]
 
     @classmethod
@@ -54,6 +56,7 @@ class Machine:
             wheelhouse=_wheelhouse(environ),
             pip_conf=_pip_conf(_pip_settings(environ), with_ca=ca_bundle is not None),
             go_env="".join(f"{key}={value}\n" for key, value in _go_settings(environ).items()),
+            torch_index=environ.get("STACKCTL_TORCH_INDEX", ""),
             proxies={name: environ[name] for name in PROXY_VARIABLES if environ.get(name)},
         )
 

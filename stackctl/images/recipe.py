@@ -73,6 +73,13 @@ class Recipe:
         return total.hexdigest()
 
     @property
+    def software_version(self) -> str:
+        """Version of what runs in the image, as a person knows it: of MLflow, or of this distribution."""
+        pin = f"{self.image.software}=="
+        pinned = (line.removeprefix(pin) for line in self.constraints.splitlines() if line.startswith(pin))
+        return next(pinned, __version__)
+
+    @property
     def reference(self) -> str:
         """The image's name: ``stackctl/NAME:VERSION-HASH12``."""
         return f"{REPOSITORY}/{self.image.name}:{__version__}-{self.digest[:12]}"

@@ -57,6 +57,8 @@ def docker_environment(stack: Stack, images: dict[str, str]) -> dict[str, str]:
     files = ["compose.yaml"]
     if settings.gpu == "all":
         files.append("compose.gpu.yaml")
+    if (stack.home / "secrets" / "mlflow_token").is_file():
+        files.append("compose.token.yaml")
     if (stack.home / "compose.override.yaml").is_file():
         files.append("compose.override.yaml")
     return {
@@ -72,6 +74,7 @@ def docker_environment(stack: Stack, images: dict[str, str]) -> dict[str, str]:
         "STACKCTL_MLFLOW_ARTIFACTS": f"s3://{settings.buckets.mlflow}",
         **{f"STACKCTL_IMAGE_{name.upper()}": reference for name, reference in sorted(images.items())},
         **{f"STACKCTL_MEMORY_{name.upper()}": limit for name, limit in settings.memory},
+        "STACKCTL_GO_MEMORY_STORE": _go_memory(settings.memory.store),
     }
 
 
@@ -111,6 +114,12 @@ def write_dotenv(folder: Path, environment: dict[str, str]) -> Path:
     Path(temporary).chmod(0o644)
     Path(temporary).replace(file)
     return file
+
+
+def _go_memory(limit: str) -> str:
+    """Return Go's soft memory limit for a container's hard one: 70 % of it, the rest is stacks, page tables and slack."""
+    mebibytes = int(limit[:-1]) * (1024 if limit.endswith("g") else 1)
+    return f"{mebibytes * 7 // 10}MiB"
 
 
 def _quoted(value: str) -> str:

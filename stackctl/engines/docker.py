@@ -1,0 +1,258 @@
+"""The docker engine: the services as containers under Docker Compose."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from stackctl import images, process
+from stackctl.engines.docker_project import DockerProject
+from stackctl.engines.protocol import Environment, Problem, Progress, ServiceState
+from stackctl.errors import MissingPrerequisite, StackctlError, Unhealthy, UsageError
+from stackctl.images.client import NO_ENGINE_HINT, docker, require_engine
+from stackctl.process import Completed
+from stackctl.stack import Stack
+from stackctl.stack.environment import docker_environment, write_dotenv
+
+COMPOSE_FILE = "compose.yaml"
+COMPOSE_FLOOR = (2, 20)
+HEALTH_SECONDS = 240
+POLL_SECONDS = 0.4
+QUOTED_LINES = 20
+ONE_SHOT = "store-init"
+_PREFIX = re.compile(r"^(?P<service>[\w.-]+)-\d+ +\| ?(?P<line>.*)$")
+
+
+class DockerEngine:
+    """The services of one stack under Docker Compose."""
+
+    name = "docker"
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self._project = DockerProject(stack.project)
+        self._references: dict[str, str] = {}
+
+    # ---------------------------------------------------------------- verbs
+
+    def preflight(self) -> list[Problem]:
+        """Return what is missing: the folder's Compose file, an engine that answers, a recent Compose."""
+        problems: list[Problem] = []
+        if not (self.stack.home / COMPOSE_FILE).is_file():
+            problems.append(Problem(f"{self.stack.home} has no {COMPOSE_FILE}.", "stackctl update", exit_code=1))
+        try:
+            require_engine()
+            version = _compose_version()
+        except MissingPrerequisite as error:
+            return [*problems, Problem(error.message, error.hint or NO_ENGINE_HINT)]
+        if version is None or version < COMPOSE_FLOOR:
+            floor = ".".join(str(part) for part in COMPOSE_FLOOR)
+            said = "is not installed" if version is None else f"is {'.'.join(str(part) for part in version)}"
+            problems.append(
+                Problem(
+                    f"Docker Compose {said}; {floor} or newer is needed.", "Install the docker-compose-plugin package."
+                )
+            )
+        return problems
+
+    def prepare(self, progress: Progress) -> None:
+        """Build or pull the images that the engine lacks; unchanged, that is a matter of a second."""
+        self._references = images.ensure(self.stack, (), progress)
+        self._environment()
+
+    def up(self, services: Sequence[str], progress: Progress) -> None:
+        """Start services and what they depend on, and wait until they are healthy; see ``Engine.up``."""
+        names = self._known(services)
+        if not self._references:
+            self.prepare(progress)
+        before = self._project.running()
+        try:
+            self._compose_up(names, progress)
+        except KeyboardInterrupt:
+            progress("stack", "interrupted: stopping what this command started")
+            with contextlib.suppress(StackctlError):
+                self._project.stop(self._project.running() - before)
+            raise
+
+    def down(self) -> None:
+        """Remove containers and networks, and keep the volumes."""
+        self._by_name(["down", "--remove-orphans"])
+
+    def restart(self, services: Sequence[str], progress: Progress) -> None:
+        """Stop the named services (all: none named) and start them again, with changed settings if there are any."""
+        names = self._known(services)
+        for name in names:
+            progress(name, "stopping")
+        self._by_name(["stop", *names])
+        self.up(names, progress)
+
+    def states(self) -> list[ServiceState]:
+        """Return the state of every service; memory is what Docker counts against its limit, without the page cache."""
+        return self._project.states([service.name for service in self.stack.services])
+
+    def logs(self, services: Sequence[str], *, follow: bool, tail: int | None, since: str | None) -> Iterator[str]:
+        """Yield ``NAME | line``; see ``Engine.logs``."""
+        names = self._known(services) if services else []
+        require_engine()
+        if not self._project.exists():
+            return
+        command = ["docker", "compose", "--project-name", self.stack.project, "logs", "--no-color"]
+        command += ["--follow"] if follow else []
+        command += [f"--tail={tail}"] if tail is not None else []
+        command += [f"--since={since}"] if since else []
+        with tempfile.TemporaryDirectory() as empty:
+            lines = process.lines([*command, *names], cwd=Path(empty), env=_WITHOUT_FILE)
+            with contextlib.closing(lines):  # type: ignore[type-var]
+                for line in lines:
+                    found = _PREFIX.match(line)
+                    yield f"{found['service']} | {found['line']}" if found else line
+
+    def holdings(self) -> list[str]:
+        """Return the containers, volumes and networks of the stack's project."""
+        return self._project.holdings()
+
+    def destroy(self) -> None:
+        """Delete every container, volume and network of the stack's project, and nothing else."""
+        self._by_name(["down", "--remove-orphans", "--volumes"])
+        self._project.delete_rest()
+
+    def run_once(
+        self,
+        environment: Environment,
+        argv: Sequence[str],
+        *,
+        mounts: Mapping[Path, str] | None = None,
+        env: Mapping[str, str] | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Completed:
+        """Run one command in a container of its own, in the stack's network; see ``Engine.run_once``."""
+        argv = [_mounted(part, mounts or {}) for part in argv]
+        container = f"{self.stack.project}-{environment}-once-{uuid.uuid4().hex[:8]}"
+        options = [f"--name={container}", "--rm"]
+        for host, target in (mounts or {}).items():
+            options.append(f"--volume={host.resolve()}:{target}")
+        if mounts:  # what it writes there belongs to whoever called, and it can read what they can
+            options.append(f"--user={os.getuid()}:{os.getgid()}")
+        variables: dict[str, str] = {}
+        if environment == "train":
+            command = self._train_command(options, dict(env or {}))
+        else:
+            command, variables = self._service_command(environment, options, dict(env or {}))
+        try:
+            return process.run([*command, *argv], cwd=self.stack.home, env=variables, on_line=on_line)
+        except BaseException:
+            docker(["rm", "--force", container], check=False)  # a killed client leaves its container
+            raise
+
+    # ---------------------------------------------------------------- Compose
+
+    def _compose_up(self, names: Sequence[str], progress: Progress) -> None:
+        environment = self._environment()
+        command = ["docker", "compose", "--ansi=never", "--progress=plain", "up", "--detach", "--remove-orphans"]
+        command += ["--wait", f"--wait-timeout={HEALTH_SECONDS}", *names]
+        with tempfile.TemporaryDirectory() as folder:
+            output = Path(folder) / "compose.log"
+            client = process.start(command, cwd=self.stack.home, env=environment, log=output)
+            shown: dict[str, str] = {}
+            try:
+                while client.poll() is None:
+                    self._report(names, shown, progress)
+                    time.sleep(POLL_SECONDS)
+            except BaseException:
+                process.stop(client)
+                raise
+            if client.returncode != 0:
+                raise self._not_up(names, output.read_text(errors="replace"))
+        self._report(names, shown, progress)
+
+    def _report(self, names: Sequence[str], shown: dict[str, str], progress: Progress) -> None:
+        for name, what in self._project.phases().items():
+            if (name in names or name == ONE_SHOT) and shown.get(name) != what:
+                shown[name] = what
+                progress(name, what)
+
+    def _not_up(self, names: Sequence[str], said: str) -> StackctlError:
+        titles = {service.name: service.title for service in self.stack.services} | {
+            ONE_SHOT: "Creation of the buckets"
+        }
+        for name, what in self._project.failed([ONE_SHOT, *names]).items():
+            log = "\n".join(f"  {line}" for line in self._project.last_lines(name, QUOTED_LINES))
+            return Unhealthy(
+                f"{titles.get(name, name)} ({name}) {what}:\n{log or '  (its log is empty)'}",
+                f"See `stackctl logs {name}`.",
+            )
+        quoted = "\n".join(f"  {line}" for line in said.strip().splitlines()[-QUOTED_LINES:])
+        return Unhealthy(f"Docker Compose could not start the services:\n{quoted}", "See `stackctl doctor`.")
+
+    def _environment(self, further: Sequence[str] = ()) -> dict[str, str]:
+        """Return what Compose interpolates, after writing it to ``.env`` for a person's own `docker compose`."""
+        references = self._references
+        wanted = [*images.images_of(self.stack), *further]
+        if any(name not in references for name in wanted):
+            references = self._references = {**images.ensure(self.stack, wanted, _silent)}
+        environment = docker_environment(self.stack, references)
+        write_dotenv(self.stack.home, environment)
+        return environment
+
+    def _by_name(self, arguments: Sequence[str]) -> None:
+        """Run a Compose command on what carries the project's label, whatever its file says by now."""
+        require_engine()
+        if not self._project.exists():
+            return
+        with tempfile.TemporaryDirectory() as empty:
+            command = ["docker", "compose", "--ansi=never", "--project-name", self.stack.project, *arguments]
+            process.run(command, cwd=Path(empty), env=_WITHOUT_FILE)
+
+    def _service_command(
+        self, environment: str, options: list[str], env: dict[str, str]
+    ) -> tuple[list[str], dict[str, str]]:
+        variables = self._environment([environment])
+        env = {"MLFLOW_TRACKING_URI": variables["STACKCTL_MLFLOW_URI"], **env}
+        if variables["STACKCTL_REGISTRY_URI"]:
+            env = {"MLFLOW_REGISTRY_URI": variables["STACKCTL_REGISTRY_URI"], **env}
+        command = ["docker", "compose", "--ansi=never", "--progress=quiet", "run", "--no-deps", "-T", *options]
+        # Names on the command line, values in the client's environment: a value may be nobody else's business.
+        command += [f"--env={name}" for name in env]
+        return [*command, environment], {**variables, **env}
+
+    def _train_command(self, options: list[str], env: dict[str, str]) -> list[str]:
+        reference = images.ensure(self.stack, ["train"], _silent)["train"]
+        network = f"{self.stack.project}_backend"
+        command = ["docker", "run", "--init", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--shm-size=1g"]
+        command += ["--pull=never", f"--label=stackctl.project={self.stack.project}", *options]
+        if network in self._project.networks():
+            command.append(f"--network={network}")
+            env = {"MLFLOW_TRACKING_URI": self._environment()["STACKCTL_MLFLOW_URI"], **env}
+        return [*command, *(f"--env={name}={value}" for name, value in env.items()), reference]
+
+    def _known(self, names: Sequence[str]) -> list[str]:
+        known = [service.name for service in self.stack.services]
+        for name in names:
+            if name not in known and name != ONE_SHOT:
+                raise UsageError(f"This stack has no service {name}.", f"It has: {', '.join(known)}.")
+        return list(names) or known
+
+
+_WITHOUT_FILE = {"COMPOSE_FILE": "", "COMPOSE_PROFILES": "*"}
+
+
+def _compose_version() -> tuple[int, int] | None:
+    completed = docker(["compose", "version", "--short"], check=False, timeout=30)
+    found = re.match(r"v?(\d+)\.(\d+)", completed.stdout.strip())
+    return (int(found[1]), int(found[2])) if completed.returncode == 0 and found else None
+
+
+def _mounted(part: str, mounts: Mapping[Path, str]) -> str:
+    for target in mounts.values():
+        part = part.replace(f"{{mount:{target}}}", target)
+    return part
+
+
+def _silent(_subject: str, _what: str) -> None:
+    """Draw nothing."""

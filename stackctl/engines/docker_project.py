@@ -1,0 +1,200 @@
+"""What the Docker engine holds of one Compose project, read through its API by the project's label."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+from stackctl.engines.protocol import ServiceState, State
+from stackctl.images.client import docker, require_engine
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.containers import Container
+
+PROJECT_LABEL = "com.docker.compose.project"
+SERVICE_LABEL = "com.docker.compose.service"
+ONE_OFF_LABEL = "com.docker.compose.oneoff"
+VERSION_LABEL = "org.opencontainers.image.version"
+_API_SECONDS = 30
+_KILLED = 137
+_STOPPED = (0, 130, 143)
+
+
+class DockerProject:
+    """The containers, volumes and networks that carry one Compose project's label."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def exists(self) -> bool:
+        """Return whether the engine holds anything of the project; the command starts faster than the API client."""
+        label = f"label={PROJECT_LABEL}={self.name}"
+        kinds = (["ps", "--all", "--quiet"], ["network", "ls", "--quiet"], ["volume", "ls", "--quiet"])
+        return any(docker([*kind, "--filter", label], check=False).stdout.strip() for kind in kinds)
+
+    def states(self, services: Sequence[str]) -> list[ServiceState]:
+        """Return the state of each service; all are stopped where no engine answers."""
+        listing = docker(["ps", "--all", "--quiet", "--filter", f"label={PROJECT_LABEL}={self.name}"], check=False)
+        if not listing.stdout.strip():
+            return [ServiceState(name, "stopped") for name in services]
+        containers = self._containers()
+        return [_state(name, containers.get(name)) for name in services]
+
+    def phases(self) -> dict[str, str]:
+        """Return in a word or two where each service's container is: for progress lines."""
+        return {name: _phase(container.attrs) for name, container in self._containers().items()}
+
+    def failed(self, services: Sequence[str]) -> dict[str, str]:
+        """Return what is wrong with each of ``services`` that ended or does not answer its health check."""
+        containers = self._containers()
+        wrong: dict[str, str] = {}
+        for name in services:
+            if name not in containers:
+                continue
+            state = containers[name].attrs["State"]
+            health = (state.get("Health") or {}).get("Status")
+            ended = state["Status"] in {"exited", "dead", "restarting"}
+            if ended and (state["ExitCode"] != 0 or state["Status"] == "restarting"):
+                wrong[name] = f"ended while it started ({_ending(containers[name].attrs)})"
+            elif state["Status"] == "running" and health in {"unhealthy", "starting"}:
+                wrong[name] = "did not become healthy"
+        return wrong
+
+    def last_lines(self, service: str, count: int) -> list[str]:
+        """Return the last lines of a service's log."""
+        container = self._containers().get(service)
+        if container is None:
+            return []
+        return container.logs(tail=count).decode(errors="replace").rstrip().splitlines()
+
+    def running(self) -> set[str]:
+        """Return the ids of the project's running containers."""
+        return {container.id for container in self._list(all=False) if container.id}
+
+    def stop(self, ids: Collection[str]) -> None:
+        """Stop containers."""
+        if ids:
+            docker(["stop", *ids], check=False)
+
+    def networks(self) -> list[str]:
+        """Return the names of the project's networks."""
+        return [str(network.name) for network in _client().networks.list(filters=self._label)]
+
+    def holdings(self) -> list[str]:
+        """Return every container, volume and network of the project, in words."""
+        require_engine()
+        if not self.exists():
+            return []
+        client = _client()
+        return [
+            *(f"container {container.name}" for container in self._list(all=True)),
+            *(f"volume {volume.name} (data)" for volume in client.volumes.list(filters=self._label)),
+            *(f"network {name}" for name in self.networks()),
+        ]
+
+    def delete_rest(self) -> None:
+        """Delete what Compose left of the project: containers of one-off commands, unused volumes and networks."""
+        if not self.exists():
+            return
+        for container in self._list(all=True):
+            container.remove(force=True, v=True)
+        for volume in _client().volumes.list(filters=self._label):
+            volume.remove(force=True)
+        for network in _client().networks.list(filters=self._label):
+            network.remove()
+
+    @property
+    def _label(self) -> dict[str, Any]:
+        return {"label": f"{PROJECT_LABEL}={self.name}"}
+
+    def _list(self, *, all: bool) -> list[Container]:  # noqa: A002 - the API's own word
+        return _client().containers.list(all=all, filters=self._label, ignore_removed=True)
+
+    def _containers(self) -> dict[str, Container]:
+        """Return the container of each service; one-off containers are not services."""
+        return {
+            container.labels[SERVICE_LABEL]: container
+            for container in self._list(all=True)
+            if container.labels.get(ONE_OFF_LABEL) != "True" and SERVICE_LABEL in container.labels
+        }
+
+
+@functools.cache
+def _client() -> DockerClient:
+    """Return an API client of the engine that the ``docker`` command talks to, contexts included."""
+    from docker import DockerClient
+
+    if os.environ.get("DOCKER_HOST"):
+        return DockerClient.from_env(timeout=_API_SECONDS)
+    host = docker(["context", "inspect", "--format", "{{.Endpoints.docker.Host}}"], check=False).stdout.strip()
+    return DockerClient(base_url=host or None, timeout=_API_SECONDS)
+
+
+def _state(name: str, container: Container | None) -> ServiceState:
+    if container is None:
+        return ServiceState(name, "stopped")
+    attributes = container.attrs
+    state = _state_of(attributes["State"])
+    alive = state in {"running", "starting"}
+    return ServiceState(
+        name,
+        state,
+        memory=_memory(container) if alive else None,
+        restarts=int(attributes.get("RestartCount") or 0),
+        version=container.labels.get(VERSION_LABEL) if alive else None,
+        detail=None if alive or state == "stopped" else _ending(attributes),
+    )
+
+
+def _state_of(state: dict[str, Any]) -> State:
+    match state["Status"]:
+        case "running":
+            return "starting" if (state.get("Health") or {}).get("Status") == "starting" else "running"
+        case "restarting":
+            return "restarting"
+        case "exited" | "dead":
+            return "stopped" if state["ExitCode"] in _STOPPED and not state.get("OOMKilled") else "exited"
+        case _:
+            return "stopped"
+
+
+def _phase(attributes: dict[str, Any]) -> str:
+    state = attributes["State"]
+    health = (state.get("Health") or {}).get("Status")
+    match state["Status"]:
+        case "created":
+            return "waiting for what it depends on"
+        case "running":
+            return {"healthy": "started", "unhealthy": "does not answer"}.get(health or "", "starting")
+        case "exited" if state["ExitCode"] == 0:
+            return "done"
+        case "exited":
+            return f"ended ({_ending(attributes)})"
+        case other:
+            return str(other)
+
+
+def _ending(attributes: dict[str, Any]) -> str:
+    state = attributes["State"]
+    if state.get("OOMKilled"):
+        limit = int(attributes["HostConfig"].get("Memory") or 0)
+        return f"out of memory, its limit is {limit / 2**20:.0f} MiB" if limit else "out of memory"
+    if state["ExitCode"] == _KILLED:
+        return "killed"
+    return state.get("Error") or f"exit status {state['ExitCode']}"
+
+
+def _memory(container: Container) -> int | None:
+    """Return a container's memory as ``docker stats`` counts it: usage without inactive page cache."""
+    from docker.errors import APIError
+
+    with contextlib.suppress(APIError, KeyError):
+        memory = _client().api.stats(container.id or "", stream=False, one_shot=True)["memory_stats"]
+        details = memory.get("stats") or {}
+        cache = details.get("total_inactive_file", details.get("inactive_file", 0))
+        return max(0, int(memory["usage"]) - int(cache))
+    return None
