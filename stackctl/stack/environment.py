@@ -117,7 +117,7 @@ def write_dotenv(folder: Path, environment: dict[str, str]) -> Path:
 
 
 def _go_memory(limit: str) -> str:
-    """Return Go's soft memory limit for a container's hard one: 70 % of it, the rest is stacks, page tables and slack."""
+    """Return Go's soft memory limit for a container's hard one: 70 % of it."""
     mebibytes = int(limit[:-1]) * (1024 if limit.endswith("g") else 1)
     return f"{mebibytes * 7 // 10}MiB"
 
