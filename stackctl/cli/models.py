@@ -1,0 +1,135 @@
+"""``models``: the registered models, their versions, and bringing new ones in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stackctl.cli.output import Terminal, terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import RenderableType
+
+    from stackctl.models import ModelVersion, RegisteredModel
+
+app = typer.Typer(no_args_is_help=True, help="List, show and import models.")
+
+Model = Annotated[str | None, typer.Argument(help="The registered model; none: the stack's own.", show_default=False)]
+
+
+@app.command("list")
+def list_(context: typer.Context) -> None:
+    """List the registered models and which version of each is in Production."""
+    from stackctl.models import Registry
+
+    screen = terminal(context)
+    with Registry.of(screen.stack()) as registry:
+        found = registry.models()
+    if not found and not screen.json:
+        screen.note("The registry is empty. Try `stackctl models import starter`.")
+        return
+    screen.data({"models": [model.to_dict() for model in found]}, lambda: _models_table(found))
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    model: Model = None,
+    version: Annotated[str | None, typer.Argument(help="One version's number.", show_default=False)] = None,
+) -> None:
+    """Show a model's versions, or one of them: stage, aliases, metrics, digest."""
+    from stackctl.models import Registry, resolve
+
+    screen = terminal(context)
+    stack = screen.stack()
+    with Registry.of(stack) as registry:
+        found = registry.model(model or stack.settings.model)
+        if version is not None:
+            one = registry.with_metrics(resolve(registry, found.name, version))
+            screen.data(one.to_dict(), lambda: _version_table(one))
+            return
+        versions = registry.versions(found.name, metrics=True)
+    document = {**found.to_dict(), "versions": [entry.to_dict() for entry in versions]}
+    screen.data(document, lambda: _versions_table(versions))
+    if not found.production.agrees:
+        screen.warn(
+            f"Stage and alias of Production disagree: models:/{found.name}/Production is version "
+            f"{found.production.stage or 'none'}, models:/{found.name}@production is {found.production.alias or 'none'}."
+        )
+
+
+@app.command("import")
+def import_(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(help="What to import: starter.")],
+) -> None:
+    """Register networks as versions of the stack's model; a second time finds what the first one registered."""
+    from stackctl.lifecycle.import_model import import_model
+
+    screen = terminal(context)
+    stack, engine = screen.engine()
+    with screen.progress() as progress:
+        versions = import_model(source, stack, engine, progress)
+    document = {"model": stack.settings.model, "versions": [entry.to_dict() for entry in versions]}
+    screen.data(document, lambda: _versions_table(versions))
+    _suggest_promotion(screen, versions)
+
+
+def _suggest_promotion(screen: Terminal, versions: Sequence[ModelVersion]) -> None:
+    if versions and not screen.json and all(entry.stage != "Production" for entry in versions):
+        first = versions[0]
+        screen.note(f"Next: `stackctl promote {first.name} {first.version}`.")
+
+
+def _models_table(models: Sequence[RegisteredModel]) -> RenderableType:
+    from rich.table import Table
+
+    table = Table("model", "latest", "production", "created")
+    for model in models:
+        production = model.production
+        mark = "" if production.agrees else f" (alias {production.alias or 'none'}, stage {production.stage or 'none'})"
+        table.add_row(
+            model.name, model.latest or "–", (production.version or "–") + mark, f"{model.created_at:%Y-%m-%d}"
+        )
+    return table
+
+
+def _versions_table(versions: Sequence[ModelVersion]) -> RenderableType:
+    from rich.table import Table
+
+    names = sorted({name for version in versions for name in version.metrics})
+    table = Table("version", "stage", "aliases", "source", *names, "promoted")
+    for version in versions:
+        table.add_row(
+            version.version,
+            "–" if version.stage == "None" else version.stage,
+            ", ".join(version.aliases) or "–",
+            version.tags.get("stackctl.source", "–"),
+            *(f"{version.metrics[name]:.4g}" if name in version.metrics else "–" for name in names),
+            version.promoted_at or "–",
+        )
+    return table
+
+
+def _version_table(version: ModelVersion) -> RenderableType:
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    rows = {
+        "model": version.name,
+        "version": version.version,
+        "stage": version.stage,
+        "aliases": ", ".join(version.aliases) or "–",
+        "status": version.status,
+        "run": version.run_id or "–",
+        "digest": version.digest or "–",
+        "promoted": version.promoted_at or "–",
+        **{name: f"{value:.4f}" for name, value in sorted(version.metrics.items())},
+        **dict(sorted(version.tags.items())),
+    }
+    for name, value in rows.items():
+        table.add_row(f"[bold]{name}[/]", value)
+    return table
