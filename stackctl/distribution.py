@@ -1,4 +1,4 @@
-"""What this installed distribution carries: the template, the build contexts, the pinned versions, and itself as a wheel.
+"""What this installed distribution carries: template, build contexts, pinned versions, and itself as a wheel.
 
 A stack never refers back to a source checkout. In an editable install the same things are read from the checkout;
 otherwise from ``stackctl/_carried`` inside the package.
@@ -100,8 +100,8 @@ def write_wheel(folder: Path) -> Path:
     """Write this distribution as a wheel into ``folder`` and return its path.
 
     The wheel is assembled from the files that lie here (PEP 427: a zip of the packages beside a ``.dist-info`` with
-    METADATA, WHEEL, entry points and a RECORD of SHA-256), so it needs no build tool, no index and no checkout. It is the
-    same for the same content.
+    METADATA, WHEEL, entry points and a RECORD of SHA-256), so it needs no build tool, no index and no checkout. It is
+    the same for the same content.
     """
     import base64
     import zipfile

@@ -130,9 +130,7 @@ def _table(report: StackStatus) -> RenderableType:
 
     table = Table(box=None, padding=(0, 2, 0, 0), title_justify="left", header_style="dim")
     for heading in ("Service", "State", "Health", "URL", "Version", "Memory", "Restarts"):
-        table.add_column(
-            heading, justify="right" if heading in {"Memory", "Restarts"} else "left", no_wrap=heading != "State"
-        )
+        table.add_column(heading, justify="right" if heading in {"Memory", "Restarts"} else "left", no_wrap=True)
     for service in report.services:
         color = {"healthy": "green", "unhealthy": "red"}.get(service.health, "dim")
         table.add_row(

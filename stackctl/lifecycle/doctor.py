@@ -51,9 +51,9 @@ def _engine(_stack: Stack, engine: Engine) -> Check:
 def _images(stack: Stack, engine: Engine) -> Check:
     if engine.name != "docker":
         return Check("images", "ok", f"the {engine.name} engine needs none")
-    from stackctl.images import missing
+    from stackctl.images import find
 
-    absent = missing(stack)
+    absent = [name for name, reference in find(stack).items() if reference is None]
     if absent:
         return Check("images", "failed", f"not built: {', '.join(absent)}", "stackctl images build")
     return Check("images", "ok", "all are there")

@@ -1,0 +1,40 @@
+"""What users of a running stack see: the model server's answers."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+from support.cli import Cli
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer of the model server: its bytes and the version that made them."""
+
+    data: bytes
+    version: str
+    run_id: str
+
+
+def url_of(cli: Cli, service: str) -> str:
+    """Return a service's URL as ``status`` tells it."""
+    services: list[dict[str, Any]] = cli.json("status", codes=(0, 3))["services"]
+    return next(str(each["url"]) for each in services if each["name"] == service)
+
+
+def upscale(cli: Cli, image: bytes, **params: str) -> Answer:
+    """Send an image to ``/v1/image``."""
+    query = "&".join(f"{key}={value}" for key, value in params.items())
+    request = urllib.request.Request(f"{url_of(cli, 'serving')}/v1/image?{query}", data=image, method="POST")
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return Answer(response.read(), response.headers["X-Stackctl-Model-Version"], response.headers["X-Stackctl-Run"])
+
+
+def served_model(cli: Cli) -> dict[str, Any]:
+    """Return the model server's ``/model`` document."""
+    with urllib.request.urlopen(f"{url_of(cli, 'serving')}/model", timeout=10) as response:
+        document: dict[str, Any] = json.load(response)
+        return document
