@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+from typing import Any
 
 from flask_demo.app import FORM_OVERHEAD, create_app
 from flask_demo.config import MIB, ConfigError, DemoConfig
@@ -28,19 +30,28 @@ def server_options(config: DemoConfig) -> dict[str, object]:
     }
 
 
+def make_server(config: DemoConfig) -> Any:
+    """Return waitress bound to the demo of `config`, listening; `run()` serves, `close()` ends it."""
+    import waitress.server
+
+    return waitress.server.create_server(create_app(config), **server_options(config))
+
+
 def main() -> int:
     """Serve until stopped; returns 2 when a setting is wrong."""
-    import waitress
-
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         config = DemoConfig.from_env(os.environ)
     except ConfigError as error:
         sys.stderr.write(f"flask_demo: {error}\n")
         return 2
-    app = create_app(config)
-    sys.stderr.write(f"flask_demo: http://{config.host}:{config.port} -> {config.model_server}\n")
-    waitress.serve(app, **server_options(config))
+    # The first process of a container gets no default for SIGTERM; without this, stopping it takes a kill.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    server = make_server(config)
+    bound = getattr(server, "effective_listen", None) or [(server.effective_host, server.effective_port)]
+    addresses = ", ".join(f"http://{host}:{port}" for host, port in bound)
+    sys.stderr.write(f"flask_demo: {addresses} shows what {config.model_server} serves\n")
+    server.run()
     return 0
 
 

@@ -48,8 +48,12 @@ class DemoError(Exception):
 
 
 def megabytes(count: int) -> str:
-    """Return a byte count as people say it ("12 MB")."""
-    return f"{count / (1024 * 1024):.0f} MB" if count >= 1024 * 1024 else f"{max(1, count // 1024)} kB"
+    """Return a byte count as people say it ("12 MB"), with a space that does not break."""
+    return (
+        f"{count / (1024 * 1024):.0f}\N{NO-BREAK SPACE}MB"
+        if count >= 1024 * 1024
+        else f"{max(1, count // 1024)}\N{NO-BREAK SPACE}kB"
+    )
 
 
 def no_photo() -> DemoError:

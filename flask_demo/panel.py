@@ -14,6 +14,7 @@ from flask_demo.model_server import DEFAULT_MODEL, ModelServer, ServedModel
 # Metric name -> (label, unit, decimals); a metric NAME_bicubic beside it is the figure to beat.
 KNOWN_METRICS = {"psnr_y": ("PSNR", "dB", 2), "ssim_y": ("SSIM", "", 4)}
 MOST_METRICS = 4
+SCALES = {2: "twice as large", 3: "three times larger", 4: "four times larger", 8: "eight times larger"}
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class Panel:
     scale: int | None
     links: Links
     problem: dict[str, str] | None
+
+    @property
+    def larger(self) -> str:
+        """How much larger photos come out, in words ("four times larger")."""
+        return "larger" if self.scale is None else SCALES.get(self.scale, f"{self.scale} times larger")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the panel as plain JSON data."""

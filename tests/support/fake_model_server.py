@@ -34,6 +34,13 @@ class Received:
     query: dict[str, str]
 
 
+class _QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object, **__: object) -> None:
+        """Say nothing of clients that went away."""
+
+
 class FakeModelServer:
     """Serves `GET /model` and `POST /v1/image` on a port of the system's choice, from `start` (or `with`) to `stop`.
 
@@ -49,8 +56,7 @@ class FakeModelServer:
         self.hold = threading.Event()
         self.hold.set()
         self.received: list[Received] = []
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._http.daemon_threads = True
+        self._http = _QuietServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
     @property

@@ -7,18 +7,23 @@ import { Watch } from "./watch.js";
 const $ = (id) => document.getElementById(id);
 const bench = $("main");
 const form = $("send");
-const viewer = new Viewer($("viewer"), { label: $("zoom"), smooth: $("smooth") });
+const viewer = new Viewer($("viewer"), { label: $("zoom"), fit: $("fit"), smooth: $("smooth") });
+
+const BACKENDS = { openvino: "OpenVINO", onnxruntime: "ONNX Runtime", torch: "PyTorch" };
 
 let running = null; // AbortController of the photo on its way
 let current = null; // {fields, url, name} of the photo on the stage
 let urls = []; // object URLs to give back
 
-for (const moment of document.querySelectorAll("time")) {
-  const date = new Date(moment.dateTime);
-  if (Number.isNaN(date.valueOf())) continue;
-  moment.title = moment.textContent;
-  moment.textContent = date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+function localTimes() {
+  for (const moment of document.querySelectorAll("time")) {
+    const date = new Date(moment.dateTime);
+    if (Number.isNaN(date.valueOf())) continue;
+    moment.title = moment.textContent;
+    moment.textContent = date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+  }
 }
+localTimes();
 
 // ---- one photo, from here to the viewer
 
@@ -34,7 +39,10 @@ async function run(photo) {
   const started = performance.now();
   let clock = 0;
   const work = () => {
-    const tick = () => progress(`Upscaling, ${Math.floor((performance.now() - started) / 1000)} s`, null);
+    const tick = () => {
+      const seconds = Math.floor((performance.now() - started) / 1000);
+      progress(seconds ? `Upscaling, ${seconds} s` : "Upscaling", null);
+    };
     tick();
     clock = setInterval(tick, 1000);
   };
@@ -70,11 +78,11 @@ async function show(photo, result) {
 function fillMade(result, from, to) {
   const { backend, precision, seconds } = result.meta;
   const total = seconds && (seconds.total ?? Object.values(seconds).reduce((sum, part) => sum + part, 0));
-  const facts = [from && to && `${from} to ${to}`, total && `${total.toFixed(2)} s`, backend && `${backend}${precision ? ` ${precision}` : ""}`].filter(Boolean);
+  const facts = [from && to && `${from} to ${to}`, total && `in ${total.toFixed(2)} s`, backend && `by ${BACKENDS[backend] ?? backend}`, precision && `in ${precision}`].filter(Boolean);
   const made = $("made");
   made.replaceChildren(`Made by ${result.model} `, link(result.versionUrl, `version ${result.version}`));
   if (result.run) made.append(", run ", link(result.runUrl, result.run.slice(0, 8), "mono"));
-  if (facts.length) made.append(`. ${facts.join(", ")}.`);
+  if (facts.length) made.append(`. ${facts.join(" ")}.`);
 }
 
 function fail(parts) {
@@ -93,6 +101,7 @@ function stage(name) {
   for (const id of ["tools", "made"]) $(id).hidden = name !== "done";
   if (busy) $("note").hidden = true;
   $("again").hidden = name !== "done";
+  $("choose").textContent = name === "idle" ? "Choose a photo" : "Choose another photo";
 }
 
 function progress(text, value) {
@@ -207,6 +216,19 @@ function followProduction(model) {
   }
 }
 
+// Brings what the page says about Production up to date without giving up the photo on the stage.
+async function refreshPanel() {
+  try {
+    const page = new DOMParser().parseFromString(await (await fetch(location.pathname, { cache: "no-store" })).text(), "text/html");
+    document.querySelector(".serving").replaceWith(page.querySelector(".serving"));
+    bench.dataset.version = page.getElementById("main").dataset.version;
+    $("banner").hidden = true;
+    localTimes();
+  } catch {
+    // The demo is away; the status line says so.
+  }
+}
+
 function showCandidate(candidate) {
   const line = $("candidate");
   line.hidden = !candidate;
@@ -216,5 +238,8 @@ function showCandidate(candidate) {
 }
 
 $("reload").addEventListener("click", () => location.reload());
-$("again").addEventListener("click", () => current && run(current));
+$("again").addEventListener("click", async () => {
+  await refreshPanel();
+  if (current) run(current);
+});
 new Watch(bench.dataset.api, Number(bench.dataset.poll), followProduction);

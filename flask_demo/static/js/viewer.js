@@ -31,6 +31,7 @@ export class Viewer {
     this.before.hidden = !this.hasBefore;
     if (this.hasBefore) this.size = { width: this.before.naturalWidth, height: this.before.naturalHeight };
     this.split = 1;
+    this.shape();
     this.refit();
   }
 
@@ -39,12 +40,12 @@ export class Viewer {
     if (!(await loads(this.after, url))) throw new Error("The result cannot be shown.");
     this.after.hidden = false;
     this.size = { width: this.after.naturalWidth, height: this.after.naturalHeight };
-    this.beforeSize = this.hasBefore ? [this.before.naturalWidth, this.before.naturalHeight] : null;
     this.root.classList.toggle("single", !this.hasBefore);
     this.divider.hidden = !this.hasBefore;
     this.controls.smooth.hidden = !this.hasBefore;
     this.split = this.hasBefore ? 0.5 : 0;
     this.fitted = true;
+    this.shape();
     this.refit();
   }
 
@@ -76,6 +77,11 @@ export class Viewer {
       this.y = (this.box.height - this.size.height * this.scale) / 2;
     }
     this.draw();
+  }
+
+  // Gives the viewer the photo's proportions, within what the style sheet allows.
+  shape() {
+    this.root.style.aspectRatio = this.size ? `${this.size.width} / ${this.size.height}` : "";
   }
 
   fit() { this.fitted = true; this.refit(); }
@@ -131,7 +137,8 @@ export class Viewer {
     this.after.classList.toggle("pixels", device > 1.01);
     this.before.classList.toggle("pixels", !this.smooth);
     this.root.toggleAttribute("data-zoomed", !this.fitted);
-    this.controls.label.textContent = this.fitted ? "Fit" : `${Math.round(device * 100)} %`;
+    this.controls.label.textContent = `${Math.round(device * 100)} %`;
+    this.controls.fit.setAttribute("aria-pressed", String(this.fitted));
     this.drawSplit();
   }
 
