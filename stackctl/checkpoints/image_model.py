@@ -18,8 +18,6 @@ from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from mlflow.pyfunc.model import PythonModel
 
 NETWORK = "network"
-GOLDEN = "golden"
-SCHEMA_VERSION = 1
 
 
 class ImageModel(PythonModel):
@@ -38,7 +36,6 @@ class ImageModel(PythonModel):
         config = dict(context.model_config or {})
         self._imaging = importlib.import_module(config["imaging_package"])
         self._limits = self._limits_of(config)
-        self._golden = Path(context.artifacts[GOLDEN])
         self._network = self._imaging.Network.load(
             Path(context.artifacts[NETWORK]),
             precision=config.get("precision") or "auto",
@@ -76,16 +73,6 @@ class ImageModel(PythonModel):
             "max_bytes": self._limits.max_bytes,
             "max_input_pixels": self._limits.max_input_pixels,
             "max_output_pixels": self._limits.max_output_pixels,
-        }
-
-    def check_golden(self) -> dict[str, Any]:
-        """Replay the golden inputs; return ``passed``, ``reason``, ``worst_levels`` and ``psnr_db``."""
-        result = self._imaging.compare_golden(self._golden, self._network)
-        return {
-            "passed": result.passed,
-            "reason": result.reason,
-            "worst_levels": result.worst_levels,
-            "psnr_db": result.psnr_db,
         }
 
     # No type for model_input: MLflow would take one for the version's signature.

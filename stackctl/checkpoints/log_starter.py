@@ -53,21 +53,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _package(folder: Path, source: str) -> ImagePackage:
     document: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
-    metrics = document.get("metrics", document)
     return ImagePackage(
         network=folder / "network.onnx",
         golden=folder / "golden",
         source=source,
-        metrics={name: float(value) for name, value in metrics.items() if _is_number(value)},
-        params={
-            name: value for name, value in document.get("params", {}).items() if not isinstance(value, dict | list)
-        },
+        metrics={name: float(value) for name, value in document["metrics"].items()},
+        params=document.get("params", {}),
+        evaluation=document,
         description=str(document.get("description", "")),
     )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 if __name__ == "__main__":

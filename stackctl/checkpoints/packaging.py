@@ -45,7 +45,7 @@ class ImagePackage:
         source: where it came from, for instance ``starter-v1``; a tag of the version.
         metrics: of its evaluation; logged on the run and the version.
         params: how it was made.
-        tags: further tags of run and version.
+        evaluation: how the metrics were measured, a document kept with the run.
         description: one sentence for a person.
     """
 
@@ -54,7 +54,7 @@ class ImagePackage:
     source: str
     metrics: Mapping[str, float] = field(default_factory=dict)
     params: Mapping[str, str | int | float | bool] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
     description: str = ""
 
     @property
@@ -166,7 +166,6 @@ def _log(package: ImagePackage, name: str, experiment: str) -> Any:
     import mlflow
 
     marks = {
-        **package.tags,
         tags.CONTRACT: CONTRACT,
         tags.SOURCE: package.source,
         NETWORK_TAG: package.network_sha256,
@@ -177,15 +176,16 @@ def _log(package: ImagePackage, name: str, experiment: str) -> Any:
         with mlflow.start_run(run_name=package.source, tags=marks, description=package.description or None):
             mlflow.log_params(dict(package.params))
             mlflow.log_metrics(dict(package.metrics))
-            example, signature = _example(package), _signature()
+            if package.evaluation:
+                mlflow.log_dict(dict(package.evaluation), "evaluation.json")
             info = mlflow.pyfunc.log_model(
                 name=name,
                 python_model=str(MODEL_CODE),
                 artifacts={"network": str(package.network), "golden": str(package.golden)},
                 code_paths=[str(imaging)],
                 model_config={**CONFIG, "imaging_package": imaging.name},
-                signature=signature,
-                input_example=example,
+                signature=_signature(),
+                input_example=_example(package),
                 pip_requirements=requirements(),
                 params=dict(package.params),
                 tags=marks,

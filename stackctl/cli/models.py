@@ -55,17 +55,12 @@ def show(
     document = {**found.to_dict(), "versions": [entry.to_dict() for entry in versions]}
     screen.data(document, lambda: _versions_table(versions))
     if not found.production.agrees:
-        screen.warn(
-            f"Stage and alias of Production disagree: models:/{found.name}/Production is version "
-            f"{found.production.stage or 'none'}, models:/{found.name}@production is {found.production.alias or 'none'}."
-        )
+        stage, alias = found.production.stage or "none", found.production.alias or "none"
+        screen.warn(f"Stage and alias of Production disagree: the stage is version {stage}, the alias version {alias}.")
 
 
 @app.command("import")
-def import_(
-    context: typer.Context,
-    source: Annotated[str, typer.Argument(help="What to import: starter.")],
-) -> None:
+def import_(context: typer.Context, source: Annotated[str, typer.Argument(help="What to import: starter.")]) -> None:
     """Register networks as versions of the stack's model; a second time finds what the first one registered."""
     from stackctl.lifecycle.import_model import import_model
 
@@ -99,6 +94,9 @@ def _models_table(models: Sequence[RegisteredModel]) -> RenderableType:
 
 def _versions_table(versions: Sequence[ModelVersion]) -> RenderableType:
     from rich.table import Table
+    from rich.text import Text
+
+    from stackctl.models.tags import SOURCE
 
     names = sorted({name for version in versions for name in version.metrics})
     table = Table("version", "stage", "aliases", "source", *names, "promoted")
@@ -106,8 +104,8 @@ def _versions_table(versions: Sequence[ModelVersion]) -> RenderableType:
         table.add_row(
             version.version,
             "–" if version.stage == "None" else version.stage,
-            ", ".join(version.aliases) or "–",
-            version.tags.get("stackctl.source", "–"),
+            Text(", ".join(version.aliases) or "–"),
+            Text(version.tags.get(SOURCE, "–")),
             *(f"{version.metrics[name]:.4g}" if name in version.metrics else "–" for name in names),
             version.promoted_at or "–",
         )
@@ -116,6 +114,7 @@ def _versions_table(versions: Sequence[ModelVersion]) -> RenderableType:
 
 def _version_table(version: ModelVersion) -> RenderableType:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table.grid(padding=(0, 2))
     rows = {
@@ -131,5 +130,5 @@ def _version_table(version: ModelVersion) -> RenderableType:
         **dict(sorted(version.tags.items())),
     }
     for name, value in rows.items():
-        table.add_row(f"[bold]{name}[/]", value)
+        table.add_row(Text(name, style="bold"), Text(value))
     return table

@@ -216,7 +216,7 @@ class Registry:
         )
 
     def _unknown_version(self, name: str, number: str) -> StackctlError:
-        known = [version.version for version in self.versions(name)]
+        known = [version.version for version in reversed(self.versions(name))]
         hint = f"List them with `stackctl models show {name}`."
         if not known:
             return UnknownVersion(f"{name} has no version {number}, nor any other.", hint)
@@ -224,5 +224,5 @@ class Registry:
 
 
 def _listed(words: list[str]) -> str:
-    more = f" and {len(words) - _LISTED} more" if len(words) > _LISTED else ""
-    return ", ".join(words[:_LISTED]) + more
+    more = f"{len(words) - _LISTED} others, " if len(words) > _LISTED else ""
+    return more + ", ".join(words[-_LISTED:])
