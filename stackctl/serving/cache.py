@@ -1,0 +1,70 @@
+"""The model server's folder on disk: versions, compiled networks, and what was served last."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+from stackctl.serving.registry_view import Version
+
+RECORD = "last-known-good.json"
+OPENVINO = "openvino"
+SCHEMA_VERSION = 1
+KEPT_VERSIONS = 5
+
+
+class VersionCache:
+    """Folders ``NAME/VERSION-KEY`` under ``root``; the key changes when a version of that number is another one."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.openvino = root / OPENVINO
+        self.openvino.mkdir(parents=True, exist_ok=True)
+
+    def folder_of(self, version: Version) -> Path:
+        """Return where the files of a version lie or shall lie."""
+        identity = f"{version.name}\0{version.version}\0{version.run_id}\0{version.digest}"
+        key = hashlib.sha256(identity.encode()).hexdigest()[:12]
+        return self._folder(version.name) / f"{version.version}-{key}"
+
+    def remember(self, version: Version, digest: str | None) -> None:
+        """Record the version that serves, so that a later start needs no registry; expire the oldest other versions."""
+        folder = self.folder_of(version)
+        record = {
+            "schema_version": SCHEMA_VERSION,
+            "version": {**asdict(version), "metrics": dict(version.metrics), "params": dict(version.params)},
+            "digest": digest,
+        }
+        file = self._folder(version.name) / RECORD
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{RECORD}.{os.getpid()}")
+        with temporary.open("w") as handle:
+            json.dump(record, handle, indent=2)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(file)
+        if folder.is_dir():
+            os.utime(folder)
+        self._expire(version.name)
+
+    def last_known_good(self, name: str) -> tuple[Version, str | None] | None:
+        """Return the version that served last and the digest of its files, if they still lie here."""
+        try:
+            record = json.loads((self._folder(name) / RECORD).read_text())
+            version = Version(**record["version"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return (version, record.get("digest")) if self.folder_of(version).is_dir() else None
+
+    def _folder(self, name: str) -> Path:
+        return self.root / re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+
+    def _expire(self, name: str) -> None:
+        folders = [path for path in self._folder(name).iterdir() if path.is_dir() and not path.name.startswith(".")]
+        for old in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT_VERSIONS:]:
+            shutil.rmtree(old, ignore_errors=True)

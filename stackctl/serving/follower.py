@@ -1,0 +1,134 @@
+"""Follows the registry: asks it what is Production and candidate, and has the line-up follow."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from stackctl.errors import StackctlError
+from stackctl.serving.cache import VersionCache
+from stackctl.serving.events import event, now
+from stackctl.serving.lineup import Lineup, Wish
+from stackctl.serving.registry_view import Facts, RegistryView, Version, production_of
+from stackctl.serving.settings import ServingSettings
+
+REFRESH_SECONDS = 30.0
+FAST_SECONDS = 600.0
+
+
+class Follower:
+    """Polls the registry; polling is the truth, ``wake`` only shortens the pause.
+
+    Attributes:
+        stale_since: since when the registry has not answered (ISO 8601), or None.
+        seen: whether the registry has answered since this process started.
+        problem: why what the registry asks for cannot be had, or None.
+    """
+
+    def __init__(self, view: RegistryView, lineup: Lineup, settings: ServingSettings, cache: VersionCache) -> None:
+        self.stale_since: str | None = None
+        self.seen = False
+        self.problem: str | None = None
+        self._view = view
+        self._lineup = lineup
+        self._settings = settings
+        self._cache = cache
+        self._wake = asyncio.Event()
+        self._facts = Facts()
+        self._facts_at = 0.0
+        self._agreed: str | None = None
+        self._refreshed_at = 0.0
+
+    def wake(self) -> None:
+        """Look again now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Follow until cancelled; nothing that goes wrong ends it."""
+        while True:
+            self._wake.clear()
+            try:
+                await self._step()
+            except Exception as error:  # noqa: BLE001 - the next look may find things in order
+                self.problem = f"{error.__class__.__name__}: {error}"
+                event("follow_failed", reason=self.problem)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._pause())
+
+    async def _step(self) -> None:
+        wish = await self._look()
+        for number in self._lineup.missing(wish):
+            await self._load(number, wish)
+        self._lineup.arrange(wish)
+        await self._refresh()
+
+    async def _look(self) -> Wish:
+        try:
+            facts = await asyncio.to_thread(self._view.facts)
+        except StackctlError as error:
+            self._lost(error)
+            return self._lineup.wish
+        if self.stale_since is not None:
+            event("registry_found", stale_since=self.stale_since)
+        self.stale_since, self.seen, self.problem = None, True, None
+        if facts != self._facts:
+            event(
+                "registry",
+                alias=facts.alias,
+                stage=facts.stage,
+                candidate=facts.candidate,
+                promoting=facts.journal is not None,
+            )
+            self._facts, self._facts_at, self._refreshed_at = facts, _clock(), 0.0
+        if facts.alias == facts.stage:
+            self._agreed = facts.alias
+        return Wish(production_of(facts, self._agreed), facts.candidate, facts.journal)
+
+    def _lost(self, error: StackctlError) -> None:
+        if self.stale_since is not None:
+            return
+        self.stale_since = now()
+        event("registry_lost", reason=error.message)
+        if not self.seen:
+            self._serve_last_known_good()
+
+    def _serve_last_known_good(self) -> None:
+        found = self._cache.last_known_good(self._settings.model)
+        if found is None:
+            return
+        version, digest = found
+        event("last_known_good", version=version.version, digest=digest)
+        self._lineup.load(version, digest=digest)
+        self._lineup.wish = Wish(production=version.version)
+
+    async def _load(self, number: str, wish: Wish) -> None:
+        if self.stale_since is not None:
+            return
+        try:
+            version = await asyncio.to_thread(self._view.version, number)
+        except StackctlError as error:
+            self.problem = error.message
+            event("version_unknown", version=number, reason=error.message)
+            return
+        self._lineup.load(version, attempt=wish.attempt)
+
+    async def _refresh(self) -> None:
+        """Read the serving version again when the registry changed, and now and then: its tags may be new."""
+        serving = self._lineup.serving
+        if serving is None or self.stale_since is not None or _clock() - self._refreshed_at < REFRESH_SECONDS:
+            return
+        self._refreshed_at = _clock()
+        with contextlib.suppress(StackctlError):
+            fresh: Version = await asyncio.to_thread(self._view.version, serving.version.version)
+            self._lineup.refresh(fresh)
+
+    def _pause(self) -> float:
+        upcoming = self._lineup.upcoming
+        waiting = upcoming is not None and upcoming.state == "prepared" and upcoming is not self._lineup.serving
+        promoting = self._facts.journal is not None
+        fast = (waiting or promoting) and self.stale_since is None and _clock() - self._facts_at < FAST_SECONDS
+        return self._settings.poll_prepared if fast else self._settings.poll
+
+
+def _clock() -> float:
+    return asyncio.get_running_loop().time()

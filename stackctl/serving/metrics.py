@@ -1,0 +1,52 @@
+"""What the model server counts, in Prometheus' format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    """The counters of one server.
+
+    Attributes:
+        requests: answered requests by path and status.
+        seconds: time from admission to answer by path.
+        rejected: refused requests by error code.
+        swaps: flips from one version to another.
+        restarts: processes that died and were replaced.
+    """
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        self.requests = Counter("stackctl_requests", "Answered requests", ["path", "status"], registry=registry)
+        self.seconds = Histogram(
+            "stackctl_request_seconds", "Time to answer", ["path"], registry=registry, buckets=BUCKETS
+        )
+        self.rejected = Counter("stackctl_rejected", "Refused requests", ["code"], registry=registry)
+        self.swaps = Counter("stackctl_swaps", "Flips to another version", registry=registry)
+        self.killed = Counter("stackctl_killed", "Processes killed because a request took too long", registry=registry)
+        self._in_flight = Gauge("stackctl_in_flight", "Requests that compute", registry=registry)
+        self._queued = Gauge("stackctl_queued", "Requests that wait", registry=registry)
+        self._restarts = Gauge(
+            "stackctl_child_restarts", "Replaced processes of the serving version", registry=registry
+        )
+        self._model = Gauge("stackctl_model_info", "The serving version", ["name", "version"], registry=registry)
+
+    def watch(self, in_flight: Callable[[], float], queued: Callable[[], float]) -> None:
+        """Take the gauges' values from these functions."""
+        self._in_flight.set_function(in_flight)
+        self._queued.set_function(queued)
+
+    def text(self, name: str, version: str | None, restarts: int) -> bytes:
+        """Return everything as text, with the version that serves now."""
+        self._model.clear()
+        if version is not None:
+            self._model.labels(name, version).set(1)
+        self._restarts.set(restarts)
+        return generate_latest(self._registry)

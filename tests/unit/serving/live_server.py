@@ -1,0 +1,79 @@
+"""A real model server process for tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from unit.serving.fake_mlflow import FakeMlflow
+
+from stackctl import process
+from stackctl.serving.client import ModelServerClient
+
+DEADLINE_SECONDS = 90.0
+
+
+class LiveServer:
+    """``python -m stackctl.serving`` with its children, and its log."""
+
+    def __init__(self, mlflow: FakeMlflow, cache: Path, log: Path, port: int, **environ: str) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.client = ModelServerClient(self.url)
+        self._log = log
+        self.process = process.start(
+            [sys.executable, "-m", "stackctl.serving"],
+            env={
+                "STACKCTL_NAME": "tiny-stack",
+                "STACKCTL_MODEL": mlflow.name,
+                "MLFLOW_TRACKING_URI": mlflow.uri,
+                "STACKCTL_SERVING_PORT": str(port),
+                "STACKCTL_SERVING_CACHE": str(cache),
+                "STACKCTL_SERVING_POLL": "0.2",
+                "STACKCTL_SERVING_GRACE": "1",
+                **environ,
+            },
+            log=log,
+        )
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    @property
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children()
+
+    def until(self, holds: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        """Wait until ``/model`` satisfies ``holds`` and return it; failing quotes the log."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        document: dict[str, Any] = {}
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, f"the server ended:\n{self.log}"
+            try:
+                document = httpx.get(f"{self.url}/model").json()
+                if holds(document):
+                    return document
+            except httpx.TransportError:
+                pass
+            time.sleep(0.05)
+        raise AssertionError(f"/model stayed {document}\n{self.log}")
+
+    def serves(self, version: str) -> dict[str, Any]:
+        return self.until(lambda model: model["version"] == version and self.client.ready())
+
+    def post(self, data: bytes, **params: Any) -> httpx.Response:
+        return httpx.post(f"{self.url}/v1/image", content=data, params=params, timeout=DEADLINE_SECONDS)
+
+    def terminate(self) -> None:
+        os.kill(self.process.pid, signal.SIGTERM)
+
+    def stop(self) -> None:
+        self.client.close()
+        process.stop(self.process, grace=15)

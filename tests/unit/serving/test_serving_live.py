@@ -1,0 +1,323 @@
+"""A real model server with real children, against a registry that speaks MLflow's REST paths."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from unit.serving.conftest import COLOURS, GREEN, RED, StartServer
+from unit.serving.fake_mlflow import FakeMlflow
+from unit.serving.live_server import LiveServer
+from unit.serving.tiny_models import expected, photo, pixels
+
+from stackctl.serving.client import ModelServerRefusal
+
+pytestmark = pytest.mark.slow
+
+
+def test_production_is_served_and_every_answer_names_the_version_that_made_it(
+    mlflow: FakeMlflow, start_server: StartServer
+) -> None:
+    server = start_server()
+    model = server.serves("1")
+    data = photo()
+    served = server.client.upscale(data)
+
+    assert pixels(served.data) == expected(data, RED)
+    assert (served.model, served.version, served.run_id) == ("tiny", "1", "run1")
+    assert served.digest == mlflow.versions["1"].tags["stackctl.digest"] == model["digest"]
+    assert served.meta["out_width"] == 64
+    assert model["metrics"] == {"psnr_y": 31.0}
+    assert model["params"] == {"kind": "tiny"}
+    assert model["contract"] == "image"
+    assert model["error"] is None
+    assert model["candidate"] is None
+    assert model["image"]["scale"] == 4
+
+    answer = httpx.get(f"{server.url}/model")
+    unchanged = httpx.get(f"{server.url}/model", headers={"If-None-Match": answer.headers["ETag"]})
+    assert unchanged.status_code == 304
+    assert httpx.get(f"{server.url}/ping").text == "\n"
+    assert httpx.get(f"{server.url}/health").status_code == 200
+    assert httpx.get(f"{server.url}/version").text.startswith("3.")
+    assert 'stackctl_model_info{name="tiny",version="1"} 1.0' in httpx.get(f"{server.url}/metrics").text
+
+    payload = {"dataframe_split": {"columns": ["image"], "data": [[base64.b64encode(data).decode()]]}}
+    invoked = httpx.post(f"{server.url}/invocations", json=payload)
+    assert invoked.status_code == 200, invoked.text
+    assert base64.b64decode(invoked.json()["predictions"][0]["image"]) == served.data
+    assert invoked.headers["X-Stackctl-Model-Version"] == "1"
+
+
+def test_what_is_no_acceptable_image_is_refused_with_a_code(start_server: StartServer) -> None:
+    server = start_server(STACKCTL_SERVING_MAX_BYTES="20000")
+    server.serves("1")
+
+    def refused(data: bytes, **params: Any) -> tuple[int, str]:
+        answer = server.post(data, **params)
+        return answer.status_code, answer.json()["error"]["code"]
+
+    assert refused(b"x" * 20001) == (413, "too_large")
+    assert refused(photo(100, 100)) == (413, "too_large")
+    assert refused(b"no image at all") == (415, "unsupported_format")
+    assert refused(photo()[:60]) == (400, "corrupt_image")
+    assert refused(photo(), tile="many") == (400, "bad_option")
+    with pytest.raises(ModelServerRefusal, match="not an image of a format"):
+        server.client.upscale(b"no image at all")
+    assert server.client.upscale(photo()).version == "1"
+
+
+def test_a_candidate_is_prepared_and_takes_over_under_load_without_a_failed_or_mixed_answer(
+    mlflow: FakeMlflow, start_server: StartServer
+) -> None:
+    server = start_server()
+    server.serves("1")
+    load = Load(server)
+    with load:
+        mlflow.tags["stackctl.promotion"] = "one"
+        mlflow.aliases["candidate"] = "2"
+        model = server.until(lambda model: (model["candidate"] or {}).get("state") == "prepared")
+        assert model["version"] == "1"
+        assert model["candidate"] == {
+            "version": "2", "state": "prepared", "reason": None, "digest": mlflow.versions["2"].tags["stackctl.digest"]
+        }  # fmt: skip
+        mlflow.stages = {"2": "Production"}
+        time.sleep(0.5)  # while a promotion is under way the stage does not count
+        assert server.client.model()["version"] == "1"
+        mlflow.aliases["production"] = "2"
+        committed = time.monotonic()
+        server.serves("2")
+        assert time.monotonic() - committed < 2
+        load.answered_by("2", 20)
+        del mlflow.aliases["candidate"], mlflow.tags["stackctl.promotion"]
+        server.until(lambda _: len(server.children) == 1)
+
+    assert load.problems == []
+    assert set(load.versions) == {"1", "2"}
+    assert load.versions == sorted(load.versions), "an old version answered after the new one"
+
+
+def test_a_version_whose_files_were_tampered_with_is_refused_while_the_old_one_serves_on(
+    mlflow: FakeMlflow, start_server: StartServer
+) -> None:
+    server = start_server()
+    server.serves("1")
+    next(mlflow.versions["2"].folder.glob("**/colour.json")).write_text("[9, 9, 9]")
+    mlflow.aliases["candidate"] = "2"
+    model = server.until(lambda model: (model["candidate"] or {}).get("state") == "refused")
+
+    assert mlflow.versions["2"].tags["stackctl.digest"] in model["candidate"]["reason"]
+    assert model["candidate"]["digest"] in model["candidate"]["reason"]
+    assert server.client.upscale(photo()).version == "1"
+
+    mlflow.promote("2")
+    model = server.until(lambda model: model["error"])
+    assert "Version 2 is in Production but cannot be served" in model["error"]
+    assert server.client.upscale(photo()).version == "1"
+
+    mlflow.promote("1")
+    del mlflow.aliases["candidate"]
+    server.until(lambda model: model["error"] is None and model["candidate"] is None)
+
+
+def test_a_version_that_fails_its_golden_images_is_refused(mlflow: FakeMlflow, start_server: StartServer) -> None:
+    server = start_server()
+    server.serves("1")
+    mlflow.aliases["candidate"] = "3"
+    model = server.until(lambda model: (model["candidate"] or {}).get("state") == "refused")
+
+    assert "00_input.png" in model["candidate"]["reason"]
+    assert "255 levels" in model["candidate"]["reason"]
+
+
+def test_a_killed_child_is_replaced_and_requests_wait_for_it(start_server: StartServer) -> None:
+    server = start_server()
+    server.serves("1")
+    [child] = server.children
+    load = Load(server, threads=1, pace=0.3)
+    with load:
+        load.answered_by("1", 3)
+        child.kill()
+        load.answered_by("1", 6)
+    assert load.problems == []
+    assert "SIGKILL" in server.log
+
+    answer = server.post(photo(), tile=666)  # this request kills whoever works on it
+    assert answer.status_code == 500
+    assert "died twice" in answer.json()["error"]["message"]
+    assert server.client.upscale(photo()).version == "1"
+
+
+def test_a_request_that_takes_too_long_is_stopped_with_its_process(start_server: StartServer) -> None:
+    server = start_server(STACKCTL_SERVING_TIMEOUT="2")
+    server.serves("1")
+    [child] = server.children
+    answer = server.post(photo(), tile=777)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (504, "timeout")
+    child.wait(timeout=5)
+    server.serves("1")
+
+
+def test_requests_beyond_the_queue_are_told_to_come_back(start_server: StartServer) -> None:
+    server = start_server(STACKCTL_SERVING_CONCURRENCY="1", STACKCTL_SERVING_QUEUE="1")
+    server.serves("1")
+    answers: list[httpx.Response] = []
+
+    def ask() -> None:
+        answers.append(server.post(photo(), tile=1_000_000))  # works for a second
+
+    threads = [threading.Thread(target=ask) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 429, 429, 429]
+    assert all(answer.headers["Retry-After"] for answer in answers if answer.status_code == 429)
+
+
+def test_the_last_known_good_version_serves_when_mlflow_is_down_at_start(
+    mlflow: FakeMlflow, start_server: StartServer
+) -> None:
+    first = start_server()
+    first.serves("1")
+    first.stop()
+    mlflow.stop()
+
+    server = start_server()
+    model = server.serves("1")
+    assert model["stale_registry_since"]
+    assert model["metrics"] == {"psnr_y": 31.0}
+    assert pixels(server.client.upscale(photo()).data) == expected(photo(), RED)
+    ready = httpx.get(f"{server.url}/ready").json()
+    assert ready["ready"] is True
+    assert ready["stale_registry_since"]
+
+    mlflow.promote("2")
+    mlflow.start()
+    assert server.serves("2")["stale_registry_since"] is None
+    assert pixels(server.client.upscale(photo()).data) == expected(photo(), GREEN)
+
+
+def test_a_model_that_knows_no_images_answers_invocations_only(mlflow: FakeMlflow, start_server: StartServer) -> None:
+    mlflow.promote("4")
+    server = start_server()
+    model = server.serves("4")
+    answer = server.post(photo())
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "not_an_image_model")
+    assert (model["contract"], model["image"]) == ("pyfunc", None)
+    invoked = httpx.post(f"{server.url}/invocations", json={"dataframe_records": [{"x": 1.5}]})
+    assert invoked.json() == {"predictions": [{"x": 3.0}]}
+
+
+def test_without_a_production_version_the_server_says_so(mlflow: FakeMlflow, start_server: StartServer) -> None:
+    mlflow.aliases.clear()
+    mlflow.stages.clear()
+    server = start_server()
+    server.until(lambda model: model["version"] is None)
+
+    ready = httpx.get(f"{server.url}/ready")
+    assert ready.status_code == 503
+    assert httpx.get(f"{server.url}/ping").status_code == 503
+    answer = server.post(photo())
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "no_model")
+    server.until(lambda _: "No version of tiny is in Production" in httpx.get(f"{server.url}/ready").json()["reason"])
+
+
+def test_sigterm_lets_requests_in_flight_finish_and_leaves_nothing_behind(start_server: StartServer) -> None:
+    server = start_server()
+    server.serves("1")
+    children = server.children
+    answers: list[httpx.Response] = []
+    asking = threading.Thread(target=lambda: answers.append(server.post(photo(), tile=1_500_000)))
+    asking.start()
+    server.until(lambda _: "stackctl_in_flight 1.0" in httpx.get(f"{server.url}/metrics").text)
+    server.terminate()
+    asking.join()
+
+    assert answers[0].status_code == 200
+    assert server.process.wait(10) == 0
+    assert not [child for child in children if child.is_running()]
+
+
+def test_children_do_not_outlive_a_parent_that_was_killed(start_server: StartServer) -> None:
+    server = start_server()
+    server.serves("1")
+    children = server.children
+    os.kill(server.process.pid, signal.SIGKILL)
+    server.process.wait(5)
+
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert alive == []
+
+
+class Load:
+    """Clients that ask without a pause and check that bytes and version belong together."""
+
+    def __init__(self, server: LiveServer, *, threads: int = 4, pace: float = 0.0) -> None:
+        self.versions: list[str] = []
+        self.problems: list[str] = []
+        self._server = server
+        self._pace = pace
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(threads)]
+
+    def __enter__(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def answered_by(self, version: str, times: int) -> None:
+        deadline = time.monotonic() + 60
+        while self.versions.count(version) < times:
+            assert time.monotonic() < deadline, (
+                f"{self.versions.count(version)} answers of {version}\n{self._server.log}"
+            )
+            time.sleep(0.02)
+
+    def _ask(self) -> None:
+        data = photo()
+        wanted = {version: expected(data, colour) for version, colour in COLOURS.items()}
+        while not self._stop.is_set():
+            try:
+                answer = self._server.post(data)
+            except httpx.TransportError as error:
+                self.problems.append(repr(error))
+                continue
+            version = answer.headers.get("X-Stackctl-Model-Version", "")
+            if answer.status_code != 200 or pixels(answer.content) != wanted[version]:
+                self.problems.append(f"{answer.status_code} {version} {answer.text[:200]}")
+            self.versions.append(version)
+            self._stop.wait(self._pace)
+
+
+def test_cached_files_are_used_again_and_repaired_when_damaged(
+    mlflow: FakeMlflow, start_server: StartServer, tmp_path: Path
+) -> None:
+    first = start_server()
+    first.serves("1")
+    first.stop()
+    mlflow.requests.clear()
+    second = start_server()
+    second.serves("1")
+    second.stop()
+    assert not [path for path in mlflow.requests if "mlflow-artifacts/artifacts" in path]
+
+    next((tmp_path / "cache" / "tiny").glob("1-*/**/colour.json")).write_text("[9, 9, 9]")
+    third = start_server()
+    third.serves("1")
+    assert pixels(third.client.upscale(photo()).data) == expected(photo(), RED)
