@@ -65,6 +65,7 @@ def move_into_place(source: Path, folder: Path) -> None:
             for parent in made:
                 with contextlib.suppress(OSError):
                     parent.rmdir()
+            refuse_taken(folder)
             raise
     except OSError as error:
         raise StackctlError(

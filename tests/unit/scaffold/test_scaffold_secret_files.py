@@ -1,0 +1,58 @@
+"""How secrets are written."""
+
+from __future__ import annotations
+
+import configparser
+import stat
+from pathlib import Path
+
+from stackctl.scaffold import Credentials
+from stackctl.scaffold.secret_files import write_secrets
+
+
+def test_secrets_are_readable_files_in_a_folder_only_the_owner_enters(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    names = write_secrets(folder, Credentials())
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {file.name for file in folder.iterdir()} == set(names)
+    assert all(stat.S_IMODE(file.stat().st_mode) == 0o444 for file in folder.iterdir())
+
+
+def test_two_stacks_share_no_secret(tmp_path: Path) -> None:
+    write_secrets(tmp_path / "a", Credentials())
+    write_secrets(tmp_path / "b", Credentials())
+    for file in (tmp_path / "a").iterdir():
+        assert file.read_text() != (tmp_path / "b" / file.name).read_text()
+
+
+def test_a_second_run_changes_no_secret_and_adds_only_what_is_missing(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    write_secrets(folder, Credentials())
+    before = {file.name: (file.read_text(), file.stat().st_mtime_ns) for file in folder.iterdir()}
+    assert write_secrets(folder, Credentials(mlflow_token="token-of-mine")) == ["mlflow_token"]
+    after = {file.name: (file.read_text(), file.stat().st_mtime_ns) for file in folder.iterdir()}
+    assert after.pop("mlflow_token")[0] == "token-of-mine"
+    assert after == before
+
+
+def test_the_shared_credentials_file_opens_the_bundled_store(tmp_path: Path) -> None:
+    write_secrets(tmp_path / "secrets", Credentials())
+    assert _credentials(tmp_path) == (
+        (tmp_path / "secrets/store_root_user").read_text(),
+        (tmp_path / "secrets/store_root_password").read_text(),
+    )
+
+
+def test_the_shared_credentials_file_holds_the_keys_of_an_endpoint_that_exists_elsewhere(tmp_path: Path) -> None:
+    write_secrets(tmp_path / "secrets", Credentials("AKIA%1", "a/b+c=%d"))
+    assert _credentials(tmp_path) == ("AKIA%1", "a/b+c=%d")
+
+
+def test_credentials_do_not_show_when_printed() -> None:
+    assert "hush" not in repr(Credentials("hush", "hush", "hush"))
+
+
+def _credentials(folder: Path) -> tuple[str, str]:
+    parser = configparser.RawConfigParser()
+    parser.read(folder / "secrets/s3_credentials")
+    return parser["default"]["aws_access_key_id"], parser["default"]["aws_secret_access_key"]
