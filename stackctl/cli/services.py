@@ -128,7 +128,7 @@ def _table(report: StackStatus) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, padding=(0, 2, 0, 0), title_justify="left", header_style="dim")
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     for heading in ("Service", "State", "Health", "URL", "Version", "Memory", "Restarts"):
         table.add_column(heading, justify="right" if heading in {"Memory", "Restarts"} else "left", no_wrap=True)
     for service in report.services:

@@ -127,7 +127,8 @@ def _model(stack: Stack) -> ModelReport:
         shown = ModelServerClient(stack.endpoints.serving).model()
         served = shown["version"]
         with Registry.of(stack) as registry:
-            production = registry.production_of(stack.settings.model)
-        return ModelReport(stack.settings.model, served, production.version, shown["error"])
+            registered = registry.find_model(stack.settings.model)
+        production = registered.production.version if registered else None
+        return ModelReport(stack.settings.model, served, production, shown["error"])
     except StackctlError as error:
         return ModelReport(stack.settings.model, served, None, error.message)
