@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow.models
+import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from mlflow.pyfunc.model import PythonModel
@@ -75,15 +76,12 @@ class ImageModel(PythonModel):
             "max_output_pixels": self._limits.max_output_pixels,
         }
 
-    # No type for model_input: MLflow would take one for the version's signature.
-    def predict(self, context: Any, model_input, params: dict[str, Any] | None = None) -> Any:  # type: ignore[no-untyped-def]  # noqa: ARG002 - MLflow hands it
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002 - MLflow hands it
         """Upscale each row of the binary column ``image``; return columns ``image`` (binary) and ``meta`` (JSON).
 
         Raises:
             MlflowException: an image or a parameter cannot be used; the whole request is refused.
         """
-        import pandas as pd
-
         chosen = dict(params or {})
         rows: dict[str, list[Any]] = {"image": [], "meta": []}
         for data in model_input["image"]:
