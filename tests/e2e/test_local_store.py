@@ -28,7 +28,8 @@ import sys
 from pathlib import Path
 from stackctl.engines.local import LocalEngine
 from stackctl.stack import Stack
-LocalEngine(Stack.from_folder(Path(sys.argv[1]))).up(sys.argv[2:], lambda subject, what: print(subject, what, flush=True))
+engine = LocalEngine(Stack.from_folder(Path(sys.argv[1])))
+engine.up(sys.argv[2:], lambda subject, what: print(subject, what, flush=True))
 """
 
 
@@ -51,7 +52,7 @@ def python_on(port: int) -> psutil.Process:
     return next(
         psutil.Process(connection.pid)
         for connection in psutil.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid
+        if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid
     )
 
 
@@ -86,7 +87,7 @@ def test_a_killed_service_comes_back_and_down_leaves_no_process(stack: Stack) ->
     eventually(lambda: state_of(engine, "mlflow").restarts == 1, "a restart")
     eventually(lambda: answers(port, "/health"), "health after the restart")
     assert python_on(port).pid != server.pid
-    assert any("mlflow | " in line for line in engine.logs([], follow=False, tail=5, since="10m"))
+    assert any(line.startswith("mlflow  | ") for line in engine.logs([], follow=False, tail=5, since="10m"))
 
     members = supervised(stack.home)
     assert len(members) >= 2
