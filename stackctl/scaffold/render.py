@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -51,7 +52,7 @@ def render(
         except (CopierError, ValueError, TypeError) as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
-            raise UsageError(_in_words(error), "See `stackctl init --help`.") from error
+            raise UsageError(_in_words(error), "Give another answer, or --data QUESTION=ANSWER.") from error
     return read_answers(folder)
 
 
@@ -66,6 +67,8 @@ def _in_words(error: Exception) -> str:
     text = (
         " ".join(str(error).split()).removeprefix("Validation error for question ").removeprefix("Invalid choice for ")
     )
+    if required := re.fullmatch('Question "(.+)" is required', text):
+        return f"{required[1]} must be given."
     question, colon, reason = text.partition(": ")
     return f"{question.strip(chr(39))}: {reason}." if colon else f"The template could not be rendered: {text}"
 
