@@ -34,7 +34,7 @@ def create_app(config: DemoConfig) -> Flask:
         # Cookies know no ports: two stacks on one host must not overwrite each other's session.
         SESSION_COOKIE_NAME=f"{config.name}_{config.port}_demo",
         SESSION_COOKIE_HTTPONLY=True,
-        SESSION_COOKIE_SAMESITE="Strict",
+        SESSION_COOKIE_SAMESITE="Lax",
         WTF_CSRF_TIME_LIMIT=None,
     )
     if config.trusted_proxies:

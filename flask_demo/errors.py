@@ -86,7 +86,10 @@ def wrong_format(data: bytes) -> DemoError:
 def stale_page() -> DemoError:
     """Return the sentence for a form whose CSRF token is missing or of another session."""
     return DemoError(
-        400, "stale_page", "This page is older than the app behind it.", hint="Reload the page, then try again."
+        400,
+        "stale_page",
+        "This page is older than the app behind it.",
+        hint="Reload the page (it needs its cookie), then try again.",
     )
 
 

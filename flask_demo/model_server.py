@@ -55,7 +55,9 @@ class ServedModel:
             since=_text(document.get("since")),
             error=_text(document.get("error")),
             contract=_text(document.get("contract")),
-            candidate=Candidate(str(candidate["version"]), str(candidate["state"]), _text(candidate.get("reason")))
+            candidate=Candidate(
+                str(candidate.get("version")), str(candidate.get("state")), _text(candidate.get("reason"))
+            )
             if candidate
             else None,
             scale=image.get("scale"),

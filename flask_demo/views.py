@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from flask import Blueprint, Response, abort, g, json, make_response, render_template, request, send_file, url_for
+from flask import (
+    Blueprint,
+    Response,
+    abort,
+    g,
+    json,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    send_file,
+    url_for,
+)
 from flask_limiter import Limiter
 from werkzeug.utils import secure_filename
 
@@ -82,6 +94,10 @@ def make_blueprint(state: DemoState, limiter: Limiter) -> Blueprint:
     def sample(name: str) -> Response:
         path = state.samples().get(name) or abort(404)
         return send_file(path, max_age=3600)
+
+    @blueprint.get("/upscale")
+    def upscale_again() -> Response:
+        return make_response(redirect(url_for("demo.index")))
 
     @blueprint.post("/upscale")
     @limiter.limit(state.config.rate)

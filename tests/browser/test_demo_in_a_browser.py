@@ -289,6 +289,38 @@ def test_a_phone_needs_no_sideways_scrolling(
     context.close()
 
 
+def touch(page: Page, *steps: list[tuple[float, float]]) -> None:
+    """Put fingers down at the first step's points, move them through the others, and lift them."""
+    session = page.context.new_cdp_session(page)
+    for number, points in enumerate(steps):
+        kind = "touchMove" if number else "touchStart"
+        fingers = [{"x": x, "y": y, "id": finger} for finger, (x, y) in enumerate(points)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def test_fingers_move_the_divider_and_pinch_to_zoom(browser: Browser, demo: LiveDemo) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto(demo.url)
+    page.get_by_role("button", name="Street").tap()
+    wait_for_result(page)
+    page.locator("#viewer").scroll_into_view_if_needed()
+    box = page.locator("#viewer").bounding_box()
+    assert box
+    middle, high = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    touch(page, [(middle, high)], [(middle + 40, high)], [(box["x"] + box["width"] * 0.8, high)])
+    assert share_before(page) == 80
+
+    fitted = page.locator("#zoom").inner_text()
+    apart = [[(middle - gap, high + 20), (middle + gap, high + 20)] for gap in (20, 40, 60, 80)]
+    touch(page, *apart)
+    assert page.locator("#zoom").inner_text() != fitted
+    assert page.get_by_role("button", name="Fit the photo").get_attribute("aria-pressed") == "false"
+    context.close()
+
+
 def test_without_javascript_the_form_still_upscales(browser: Browser, demo: LiveDemo) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()

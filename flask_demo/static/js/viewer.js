@@ -131,8 +131,11 @@ export class Viewer {
     this.keepInside();
     const { width, height } = this.size;
     const device = this.scale * window.devicePixelRatio;
+    // Whole device pixels, or a photo at 1:1 would blur.
+    const whole = (at) => Math.round(at * window.devicePixelRatio) / window.devicePixelRatio;
+    const transform = `translate(${whole(this.x)}px, ${whole(this.y)}px) scale(${this.scale})`;
     for (const image of [this.before, this.after]) {
-      Object.assign(image.style, { width: `${width}px`, height: `${height}px`, transform: `translate(${this.x}px, ${this.y}px) scale(${this.scale})` });
+      Object.assign(image.style, { width: `${width}px`, height: `${height}px`, transform });
     }
     this.after.classList.toggle("pixels", device > 1.01);
     this.before.classList.toggle("pixels", !this.smooth);

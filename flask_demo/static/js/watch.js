@@ -17,6 +17,8 @@ export class Watch {
   stop() { clearInterval(this.timer); }
 
   async ask() {
+    if (this.asking) return;
+    this.asking = true;
     try {
       const answer = await fetch(this.url, { cache: "no-store", headers: this.etag ? { "If-None-Match": this.etag } : {} });
       if (answer.status === 304) return;
@@ -27,6 +29,8 @@ export class Watch {
     } catch {
       this.etag = "";
       this.onChange(null);
+    } finally {
+      this.asking = false;
     }
   }
 }

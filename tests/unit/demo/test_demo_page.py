@@ -127,12 +127,18 @@ def test_no_page_has_inline_script_or_style(visitor: Visitor) -> None:
     assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*\ssrc=)", page)
 
 
-def test_the_session_cookie_is_out_of_reach_for_scripts_and_other_sites(visitor: Visitor) -> None:
+def test_the_session_cookie_is_out_of_reach_for_scripts_and_posts_of_other_sites(visitor: Visitor) -> None:
     cookie = visitor.client.get("/").headers["Set-Cookie"]
 
     assert "HttpOnly" in cookie
-    assert "SameSite=Strict" in cookie
+    assert "SameSite=Lax" in cookie
     assert cookie.startswith("a-stack_")
+
+
+def test_reloading_the_address_of_the_form_leads_to_the_page(visitor: Visitor) -> None:
+    answer = visitor.client.get("/upscale")
+
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/")
 
 
 def test_an_unknown_page_is_told_in_a_sentence(visitor: Visitor) -> None:
