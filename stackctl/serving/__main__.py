@@ -23,6 +23,7 @@ PREFIX = "stackctl-serving-"
 LONGEST_SOCKET_FOLDER = 70  # a Unix socket's path has at most 107 bytes
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
 MIB = 1024 * 1024
+KEEP_ALIVE_SECONDS = 65
 
 
 def main() -> int:
@@ -44,6 +45,7 @@ def main() -> int:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=max(1, round(settings.drain)),
             )
         )

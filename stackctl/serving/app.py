@@ -109,7 +109,7 @@ class ModelServer:
         if upcoming is not None and upcoming.version.version == self._lineup.wish.production:
             return f"Version {upcoming.version.version} is being loaded."
         if self._follower.stale_since is not None:
-            return f"MLflow does not answer since {self._follower.stale_since}."
+            return self._follower.stale_reason
         return f"No version of {self._settings.model} is in Production."
 
     @contextlib.asynccontextmanager

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,6 +17,7 @@ RECORD = "last-known-good.json"
 OPENVINO = "openvino"
 SCHEMA_VERSION = 1
 KEPT_VERSIONS = 5
+ABANDONED_SECONDS = 3600
 
 
 class VersionCache:
@@ -25,6 +27,9 @@ class VersionCache:
         self.root = root
         self.openvino = root / OPENVINO
         self.openvino.mkdir(parents=True, exist_ok=True)
+        for left in (path for mark in ("partial", "removed") for path in root.glob(f"*/.{mark}-*")):
+            if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
 
     def folder_of(self, version: Version) -> Path:
         """Return where the files of a version lie or shall lie."""

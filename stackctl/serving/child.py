@@ -116,7 +116,7 @@ def _load(spec: ChildSpec, folder: Path, digest: str) -> tuple[Any, ImageModel |
     import mlflow.pyfunc
 
     try:
-        loaded = mlflow.pyfunc.load_model(str(folder))
+        loaded = mlflow.pyfunc.load_model(str(folder), model_config=_configuration(spec, folder))
     except ModuleNotFoundError as error:
         raise Refused(
             f"The version needs the Python package {error.name}, which is not installed here.", digest=digest
@@ -128,6 +128,16 @@ def _load(spec: ChildSpec, folder: Path, digest: str) -> tuple[Any, ImageModel |
             digest=digest,
         )
     return loaded, model
+
+
+def _configuration(spec: ChildSpec, folder: Path) -> dict[str, Any] | None:
+    """Return what this server sets of the model's own configuration, as far as the model knows it."""
+    from mlflow.models import Model
+
+    flavor = Model.load(str(folder)).flavors.get("python_function", {})
+    known = flavor.get("config") or {}
+    ours = {"cache_dir": spec.network_cache, "max_bytes": spec.max_bytes}
+    return {name: value for name, value in ours.items() if name in known} or None
 
 
 def _image_model(loaded: Any) -> ImageModel | None:

@@ -40,7 +40,7 @@ class Child:
         exited: set when the process has ended.
     """
 
-    def __init__(self, spec: ChildSpec, folder: Path, openvino_cache: Path) -> None:
+    def __init__(self, spec: ChildSpec, folder: Path) -> None:
         """Start the process; its files (specification, output pipe) lie in ``folder``.
 
         Call it from the main thread: the kernel ends a child with the thread that made it.
@@ -61,7 +61,7 @@ class Child:
         self._process = process.start(
             [sys.executable, "-m", "stackctl.serving.child", spec_path],
             cwd=folder,
-            env={**ENVIRONMENT, "STACKCTL_OPENVINO_CACHE": str(openvino_cache)},
+            env=ENVIRONMENT,
             log=self._pipe_path,
         )
         self._pidfd = os.pidfd_open(self._process.pid)

@@ -25,7 +25,7 @@ class Served:
     """An upscaled image (encoded bytes), which version and run made it, and the server's report of how."""
 
     data: bytes
-    media_type: str
+    content_type: str
     model: str
     version: str
     run_id: str
@@ -117,7 +117,7 @@ class ModelServerClient:
         said = answer.headers
         return Served(
             data=answer.content,
-            media_type=said.get("Content-Type", ""),
+            content_type=said.get("Content-Type", ""),
             model=said.get("X-Stackctl-Model", ""),
             version=said.get("X-Stackctl-Model-Version", ""),
             run_id=said.get("X-Stackctl-Run", ""),

@@ -9,7 +9,7 @@ from stackctl.errors import StackctlError
 from stackctl.serving.cache import VersionCache
 from stackctl.serving.events import event, now
 from stackctl.serving.lineup import Lineup, Wish
-from stackctl.serving.registry_view import Facts, RegistryView, Version, production_of
+from stackctl.serving.registry_view import READY, Facts, RegistryView, Version, production_of
 from stackctl.serving.settings import ServingSettings
 
 REFRESH_SECONDS = 30.0
@@ -21,12 +21,14 @@ class Follower:
 
     Attributes:
         stale_since: since when the registry has not answered (ISO 8601), or None.
+        stale_reason: what it did instead, or None.
         seen: whether the registry has answered since this process started.
         problem: why what the registry asks for cannot be had, or None.
     """
 
     def __init__(self, view: RegistryView, lineup: Lineup, settings: ServingSettings, cache: VersionCache) -> None:
         self.stale_since: str | None = None
+        self.stale_reason: str | None = None
         self.seen = False
         self.problem: str | None = None
         self._view = view
@@ -57,8 +59,8 @@ class Follower:
 
     async def _step(self) -> None:
         wish = await self._look()
-        for number in self._lineup.missing(wish):
-            await self._load(number, wish)
+        problems = [await self._load(number, wish) for number in self._lineup.missing(wish)]
+        self.problem = next((problem for problem in problems if problem), None)
         self._lineup.arrange(wish)
         await self._refresh()
 
@@ -70,7 +72,7 @@ class Follower:
             return self._lineup.wish
         if self.stale_since is not None:
             event("registry_found", stale_since=self.stale_since)
-        self.stale_since, self.seen, self.problem = None, True, None
+        self.stale_since, self.stale_reason, self.seen = None, None, True
         if facts != self._facts:
             event(
                 "registry",
@@ -85,6 +87,7 @@ class Follower:
         return Wish(production_of(facts, self._agreed), facts.candidate, facts.journal)
 
     def _lost(self, error: StackctlError) -> None:
+        self.stale_reason = error.message
         if self.stale_since is not None:
             return
         self.stale_since = now()
@@ -101,16 +104,18 @@ class Follower:
         self._lineup.load(version, digest=digest)
         self._lineup.wish = Wish(production=version.version)
 
-    async def _load(self, number: str, wish: Wish) -> None:
+    async def _load(self, number: str, wish: Wish) -> str | None:
+        """Begin to prepare a version; return why it cannot even be tried, or None."""
         if self.stale_since is not None:
-            return
+            return None
         try:
             version = await asyncio.to_thread(self._view.version, number)
         except StackctlError as error:
-            self.problem = error.message
-            event("version_unknown", version=number, reason=error.message)
-            return
+            return error.message
+        if version.status != READY:
+            return f"Version {number} of {version.name} is {version.status} in the registry, not {READY}."
         self._lineup.load(version, attempt=wish.attempt)
+        return None
 
     async def _refresh(self) -> None:
         """Read the serving version again when the registry changed, and now and then: its tags may be new."""

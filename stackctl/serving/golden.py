@@ -70,7 +70,7 @@ def replay(model: ImageModel, folder: Path) -> str:
             )
         if precision != "bf16" and levels > levels_allowed:
             raise Refused(
-                f"Golden image {pair['input']} came out {levels} levels off in {precision}; {levels_allowed} are allowed."
+                f"Golden image {pair['input']} is {levels} levels off in {precision}; {levels_allowed} is allowed."
             )
     return f"{len(pairs)} golden images, {worst_levels} levels off at most"
 

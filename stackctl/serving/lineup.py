@@ -9,7 +9,7 @@ from typing import Any
 
 from stackctl.serving.events import event, now
 from stackctl.serving.metrics import Metrics
-from stackctl.serving.registry_view import READY, Version
+from stackctl.serving.registry_view import Version
 from stackctl.serving.slot import Slot, Workshop
 
 HOPELESS_RETRY_FACTOR = 10
@@ -144,8 +144,3 @@ class Lineup:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def loadable(version: Version) -> str | None:
-    """Return why a version cannot even be tried, or None."""
-    return None if version.status == READY else f"The registry says its state is {version.status}, not {READY}."

@@ -146,13 +146,14 @@ class Slot:
             digest=self.version.digest or self.digest,
             contract=self.version.contract,
             folder=str(self._workshop.cache.folder_of(self.version)),
+            network_cache=str(self._workshop.cache.openvino),
             socket=str(self._workshop.runtime / f"{self.version.version}-{id(self) & 0xFFFFFF:x}-{self._number}.sock"),
             parent=os.getpid(),
             concurrency=settings.concurrency,
             max_bytes=settings.max_bytes,
             timeout=settings.timeout,
         )
-        child = Child(spec, self._workshop.runtime, self._workshop.cache.openvino)
+        child = Child(spec, self._workshop.runtime)
         event("child_started", version=self.version.version, pid=child.pid)
         return child
 

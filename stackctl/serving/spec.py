@@ -22,6 +22,7 @@ class ChildSpec:
         digest: what their digest must be; None accepts any.
         contract: the contract it claims to keep.
         folder: where its files lie or shall lie.
+        network_cache: folder for compiled networks.
         socket: Unix socket to listen on.
         parent: process id without which the child must not live.
         concurrency: requests that compute at the same time.
@@ -35,6 +36,7 @@ class ChildSpec:
     digest: str | None
     contract: str | None
     folder: str
+    network_cache: str
     socket: str
     parent: int
     concurrency: int
