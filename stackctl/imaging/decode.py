@@ -16,7 +16,7 @@ import numpy as np
 
 from . import metadata
 from .errors import CorruptImage
-from .probe import ImageInfo, open_lazily
+from .probe import ImageInfo, open_lazily, orientation_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -58,7 +58,8 @@ def decode(data: bytes, info: ImageInfo) -> Decoded:
         raise
     except Exception as error:  # whatever a decoder raises on broken bytes means that they are broken
         raise CorruptImage(f"The {info.format} image cannot be decoded: {error}") from error
-    pixels = _turn(pixels, info.orientation)
+    if deep_colour or orientation_of(image) == info.orientation:  # Pillow turns TIFF files by itself and drops the tag
+        pixels = _turn(pixels, info.orientation)
     if pixels.shape != (info.height, info.width, info.channels):
         raise CorruptImage(f"The {info.format} image has {pixels.shape} pixels, not what its header says.")
     if not info.has_alpha:
@@ -67,8 +68,8 @@ def decode(data: bytes, info: ImageInfo) -> Decoded:
 
 
 def _plain(image: Image.Image, info: ImageInfo) -> Levels:
+    image.load()
     if info.bit_depth == 16:
-        image.load()
         return np.asarray(image).astype(np.uint16)[:, :, None]
     if image.mode == "CMYK":
         image = _from_cmyk(image)

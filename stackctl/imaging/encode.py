@@ -1,7 +1,6 @@
 """Pixels to encoded bytes, with the metadata that the format can hold.
 
-OpenCV encodes PNG, JPEG and 16-bit TIFF, Pillow the rest: the fastest at a given size, by the
-numbers of `docs/decisions/0010`.
+OpenCV encodes PNG and JPEG, Pillow WebP, `tiff` the rest, by the numbers of `docs/decisions/0010`.
 """
 
 from __future__ import annotations
@@ -17,6 +16,8 @@ from .backends import Levels
 from .errors import BackendError, BadOption
 from .metadata import Metadata
 from .options import Format
+from .png import write_grey_alpha_16
+from .tiff import write_tiff
 
 CONTENT_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "tiff": "image/tiff"}
 _LONGEST = {"jpeg": 65_500, "webp": 16_383}
@@ -73,8 +74,7 @@ def encode(colour: Levels, alpha: Levels | None, carried: Metadata, *, to: str, 
         case "webp":
             data = _pillow(pixels, "WEBP", carried, quality=quality)
         case _:
-            data, lost = _tiff(pixels, carried)
-            dropped += lost
+            data = write_tiff(pixels, carried)
     return Encoded(data, to, tuple(dropped))
 
 
@@ -82,17 +82,8 @@ def _png(pixels: Levels, carried: Metadata) -> bytes:
     if pixels.shape[2] == 2:  # grey with alpha: OpenCV cannot
         if pixels.dtype == np.uint8:
             return metadata.into_png(_pillow(pixels, "PNG", Metadata(), compress_level=1), carried)
-        pixels = pixels[:, :, [0, 0, 0, 1]]
+        return write_grey_alpha_16(pixels, carried)
     return metadata.into_png(_opencv(".png", pixels), carried)
-
-
-def _tiff(pixels: Levels, carried: Metadata) -> tuple[bytes, tuple[str, ...]]:
-    if pixels.dtype == np.uint8 or pixels.shape[2] == 1:
-        return _pillow(pixels, "TIFF", carried, compression="tiff_adobe_deflate"), ()
-    if pixels.shape[2] == 2:
-        pixels = pixels[:, :, [0, 0, 0, 1]]
-    lost = [name for name, value in (("icc", carried.icc), ("exif", carried.exif)) if value]
-    return _opencv(".tiff", pixels), tuple(lost)
 
 
 def _opencv(suffix: str, pixels: Levels, parameter: str | None = None, value: int = 0) -> bytes:

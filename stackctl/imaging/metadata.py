@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 _EXIF_PREFIX = b"Exif\0\0"
 _ORIENTATION = 0x0112
+_BYTE_ORDERS = {b"II": "<", b"MM": ">"}
 _SEGMENT = 65_533
 _ICC_NAME = b"ICC_PROFILE\0"
-_TIFF_TAGS = (270, 271, 272, 305, 306, 315, 33432, 34665, 34853)
+DESCRIPTIVE_TAGS = (270, 271, 272, 305, 306, 315, 33432, 34665, 34853)
 """Description, make, model, software, date, artist, copyright, EXIF and GPS directories."""
 
 
@@ -43,45 +44,62 @@ def _tiff_exif(image: Image.Image) -> bytes | None:
     from PIL import Image as Pillow
 
     source, kept = image.getexif(), Pillow.Exif()
-    for tag in _TIFF_TAGS:
+    for tag in DESCRIPTIVE_TAGS:
         if tag in {34665, 34853}:
             if directory := source.get_ifd(tag):
-                kept.get_ifd(tag).update(directory)
+                kept[tag] = dict(directory)
         elif tag in source:
             kept[tag] = source[tag]
-    return kept.tobytes() if len(kept) or source.get_ifd(34665) or source.get_ifd(34853) else None
+    return kept.tobytes() if len(kept) else None
 
 
 def _upright(exif: bytes) -> bytes | None:
     """Return the block with orientation 1, changed in place so that nothing else moves; None when it is broken."""
-    block = bytearray(exif.removeprefix(_EXIF_PREFIX))
-    order = {b"II": "<", b"MM": ">"}.get(bytes(block[:2]))
-    if order is None:
-        return None
+    block = exif.removeprefix(_EXIF_PREFIX)
     try:
-        (start,) = struct.unpack_from(order + "I", block, 4)
-        (count,) = struct.unpack_from(order + "H", block, start)
-        for entry in range(start + 2, start + 2 + 12 * count, 12):
-            tag, _, _ = struct.unpack_from(order + "HHI", block, entry)
-            if tag == _ORIENTATION:
-                struct.pack_into(order + "HHIHH", block, entry, _ORIENTATION, 3, 1, 1, 0)
+        found = directory_entries(block).get(_ORIENTATION)
     except struct.error:
         return None
-    return bytes(block)
+    if found is None:
+        return block
+    order = _BYTE_ORDERS[block[:2]]
+    return block.replace(found, struct.pack(order + "HHIHH", _ORIENTATION, 3, 1, 1, 0), 1)
+
+
+def directory_entries(exif: bytes | None) -> dict[int, bytes]:
+    """Return tag → 12 bytes of the first directory of an EXIF block (or TIFF file).
+
+    Raises:
+        struct.error: the block is no EXIF block.
+    """
+    if exif is None:
+        return {}
+    order = _BYTE_ORDERS.get(exif[:2])
+    if order is None:
+        raise struct.error("no byte order mark")
+    (start,) = struct.unpack_from(order + "I", exif, 4)
+    (count,) = struct.unpack_from(order + "H", exif, start)
+    entries: dict[int, bytes] = {}
+    for at in range(start + 2, start + 2 + 12 * count, 12):
+        (entry,) = struct.unpack_from("12s", exif, at)
+        (tag,) = struct.unpack_from(order + "H", entry)
+        entries[tag] = entry
+    return entries
 
 
 def into_png(encoded: bytes, metadata: Metadata) -> bytes:
     """Return the PNG with iCCP and eXIf chunks after its header."""
     chunks = b""
     if metadata.icc:
-        chunks += _chunk(b"iCCP", b"icc\0\0" + zlib.compress(metadata.icc))
+        chunks += png_chunk(b"iCCP", b"icc\0\0" + zlib.compress(metadata.icc))
     if metadata.exif:
-        chunks += _chunk(b"eXIf", metadata.exif)
+        chunks += png_chunk(b"eXIf", metadata.exif)
     after_header = 8 + 25
     return encoded[:after_header] + chunks + encoded[after_header:] if chunks else encoded
 
 
-def _chunk(name: bytes, body: bytes) -> bytes:
+def png_chunk(name: bytes, body: bytes) -> bytes:
+    """Return a PNG chunk: length, name, body, checksum."""
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 

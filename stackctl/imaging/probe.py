@@ -88,7 +88,7 @@ def probe(data: bytes, limits: Limits | None = None) -> ImageInfo:
         raise ImageTooLarge(f"The image has {len(data):,} bytes; at most {limits.max_bytes:,} are accepted.")
     kind = sniff(data)
     image = open_lazily(data, kind)
-    width, height = image.size
+    width, height = _stored_size(image)
     if width < 1 or height < 1:
         raise CorruptImage(f"The {kind} header gives a size of {width}×{height}.")
     if width * height > limits.max_input_pixels:
@@ -97,7 +97,7 @@ def probe(data: bytes, limits: Limits | None = None) -> ImageInfo:
     if frames > 1 and kind != "jpeg":  # a JPEG with more pictures (MPO) says which one is the image: the first
         raise AnimatedImage(f"The {kind} image has {frames} frames or pages; exactly one is accepted.")
     mode, depth = _pixels(image, kind, data)
-    orientation = _orientation(image)
+    orientation = orientation_of(image)
     if orientation in _TURNED:
         width, height = height, width
     return ImageInfo(
@@ -189,12 +189,19 @@ def _deep_tiff(image: Image.Image) -> tuple[str, int] | None:
     return ("rgb" if len(bits) == 3 else "rgba"), 16
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
+    """Return the EXIF orientation (1 to 8) that still has to be applied."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # noqa: BLE001  # EXIF that cannot be read does not make the picture wrong
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """Return (width, height) before the orientation; Pillow gives those of a TIFF after it."""
+    tags: Any = getattr(image, "tag_v2", {})
+    return (int(tags[256]), int(tags[257])) if 256 in tags and 257 in tags else image.size
 
 
 def _tiff_has(image: Image.Image, tag: int) -> bool:

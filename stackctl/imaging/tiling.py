@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from .errors import BadOption
 
-MAX_WINDOW = 512
+MAX_WINDOW = 544
 """Longest side in input pixels of a tile with its halo when it is chosen here."""
 _STEP = 16
 _UNBOUNDED_HALO = 32

@@ -1,0 +1,144 @@
+"""Scale and receptive field are read from the graph, whatever made it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import pytest
+from openvino import opset13 as ops
+
+from stackctl.imaging import BackendError, BadOption, Network
+from stackctl.imaging.backends import bf16_is_native
+from stackctl.imaging.graph import read_facts
+
+
+def image(channels: int = 3) -> Any:
+    return ops.parameter([1, channels, -1, -1], np.float32)
+
+
+def convolution(source: Any, out: int, kernel: int, *, dilation: int = 1, stride: int = 1, channels: int = 3) -> Any:
+    weights = np.zeros((out, channels, kernel, kernel), np.float32)
+    pad = dilation * (kernel - 1) // 2
+    return ops.convolution(source, weights, [stride, stride], [pad, pad], [pad, pad], [dilation, dilation])
+
+
+def enlarge(source: Any, factor: float, mode: str = "nearest") -> Any:
+    scales = ops.constant(np.array([factor, factor], np.float32))
+    axes = ops.constant(np.array([2, 3], np.int64))
+    return ops.interpolate(
+        source, scales, mode, "scales", axes=axes, coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+    )
+
+
+def test_stacked_convolutions_add_up() -> None:
+    start = image()
+    out = convolution(ops.relu(convolution(convolution(start, 3, 3), 3, 5)), 3, 3, dilation=2)
+
+    facts = read_facts(ov.Model([out], [start]))
+
+    assert (facts.scale, facts.halo, facts.receptive_field) == (1, 1 + 2 + 2, 11)
+
+
+def test_convolutions_after_an_enlargement_count_in_input_pixels() -> None:
+    start = image()
+    out = convolution(convolution(enlarge(convolution(start, 3, 3), 2), 3, 3), 3, 3)
+
+    facts = read_facts(ov.Model([out], [start]))
+
+    assert (facts.scale, facts.halo) == (2, 2)  # 1 + 2 · ½
+
+
+def test_the_widest_of_parallel_paths_decides() -> None:
+    start = image()
+    out = ops.add(convolution(start, 3, 7), convolution(start, 3, 3))
+
+    assert read_facts(ov.Model([out], [start])).halo == 3
+
+
+def test_pixel_shuffle_ends_at_the_network_scale() -> None:
+    start = image()
+    out = ops.depth_to_space(convolution(start, 27, 3), "depth_first", 3)
+
+    facts = read_facts(ov.Model([out], [start]))
+
+    assert (facts.scale, facts.halo) == (3, 1)
+
+
+def test_bilinear_enlargement_reaches_one_pixel_further() -> None:
+    start = image()
+
+    assert read_facts(ov.Model([enlarge(start, 2, "linear_onnx")], [start])).halo == 1
+
+
+def test_an_operation_over_the_whole_image_has_no_bound() -> None:
+    start = image()
+    mean = ops.reduce_mean(start, ops.constant(np.array([2, 3], np.int64)), keep_dims=True)
+
+    assert read_facts(ov.Model([ops.add(start, mean)], [start])).halo is None
+
+
+def test_a_network_for_grey_images_only_is_refused() -> None:
+    start = image(1)
+
+    with pytest.raises(BackendError, match="N×3×H×W"):
+        read_facts(ov.Model([ops.relu(start)], [start]))
+
+
+def test_a_network_that_classifies_is_refused() -> None:
+    start = image()
+    mean = ops.reduce_mean(start, ops.constant(np.array([2, 3], np.int64)), keep_dims=False)
+
+    with pytest.raises(BackendError, match="output"):
+        read_facts(ov.Model([mean], [start]))
+
+
+def test_the_starter_sees_as_far_as_its_ten_convolutions(network: Network) -> None:
+    assert (network.scale, network.halo, network.receptive_field) == (4, 10, 21)
+    assert (network.backend, network.precision) == ("openvino", "fp32")
+
+
+def test_no_pixel_outside_the_halo_changes_the_answer_and_one_inside_does(network: Network) -> None:
+    draw = np.random.default_rng(3)
+    before = draw.integers(0, 256, (41, 41, 3), dtype=np.uint8)
+    halo, centre = network.halo or 0, 20
+
+    def centre_after_change(distance: int) -> Any:
+        changed = before.copy()
+        changed[:, : centre - distance + 1] = 255 - changed[:, : centre - distance + 1]
+        return network.infer(changed)[centre * 4 : centre * 4 + 4, centre * 4 : centre * 4 + 4]
+
+    untouched = network.infer(before)[centre * 4 : centre * 4 + 4, centre * 4 : centre * 4 + 4]
+    assert np.array_equal(centre_after_change(halo + 1), untouched)
+    assert not np.array_equal(centre_after_change(1), untouched)
+
+
+def test_a_missing_file_is_said_plainly(tmp_path: Path) -> None:
+    with pytest.raises(BackendError, match="no network file"):
+        Network.load(tmp_path / "network.onnx")
+
+
+def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "network.onnx").write_bytes(b"not a network")
+
+    with pytest.raises(BackendError, match="cannot read"):
+        Network.load(tmp_path / "network.onnx")
+
+
+def test_auto_means_fp32_until_bf16_has_passed_its_gate(starter: Path) -> None:
+    path = starter / "v1" / "network.onnx"
+
+    assert Network.load(path).precision == "fp32"
+    assert Network.load(path, bf16_allowed=True).precision == ("bf16" if bf16_is_native() else "fp32")
+
+
+def test_bf16_is_refused_where_the_cpu_has_none(starter: Path) -> None:
+    path = starter / "v1" / "network.onnx"
+
+    if bf16_is_native():
+        assert Network.load(path, precision="bf16").precision == "bf16"
+    else:
+        with pytest.raises(BadOption, match="no bf16"):
+            Network.load(path, precision="bf16")
