@@ -27,11 +27,11 @@ SERVICE_MODULES = ("mlflow", "flask", "waitress", "openvino", "cv2", "boto3", "m
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 TORCH = "torch>=2.10"  # torch.load(weights_only=True) was bypassed twice before 2.10
 TRAIN_PACKAGES = (
-    "numpy<2.4",
+    "numpy",
     "onnx",
     "onnxscript",
     "pillow",
-    "opencv-python-headless<5",
+    "opencv-python-headless",
     "scikit-image",
     "scikit-learn",
     "pyyaml",
@@ -139,26 +139,32 @@ def _install_services(pip: _Pip, note: Callable[[str], None]) -> None:
 
 def _install_training(pip: _Pip, note: Callable[[str], None]) -> None:
     note("installing torch for the CPU (once)")
-    index = os.environ.get("STACKCTL_TORCH_INDEX", TORCH_INDEX)
-    attempts = [["--extra-index-url", index]]
-    if any(name.startswith("torch-") for name in _wheelhouse_names()):
-        attempts.insert(0, [])
-    for place in attempts:
-        installed = pip.install(*place, TORCH, check=False)
-        if installed.returncode == 0:
-            break
-    else:
-        tail = "\n".join(installed.stdout.strip().splitlines()[-5:])
-        raise MissingPrerequisite(
-            f"torch for the CPU is not to be had from {index}:\n{tail}",
-            "Name a folder with torch's CPU wheel in STACKCTL_WHEELHOUSE, or another index in STACKCTL_TORCH_INDEX.",
-        )
+    _install_torch(pip)
     note("installing the training packages")
-    pip.install(*BUILD_TOOLS, *TRAIN_PACKAGES)
+    constraints = ("-c", distribution.carried("constraints.txt"))
+    pip.install(*constraints, "torch", *BUILD_TOOLS, *TRAIN_PACKAGES)
     note("installing Real-ESRGAN's packages")
     pip.install("--no-deps", "--no-build-isolation", *ALONE)
     with tempfile.TemporaryDirectory() as folder:
-        pip.install(distribution.write_wheel(Path(folder)).as_uri())
+        pip.install(*constraints, distribution.write_wheel(Path(folder)).as_uri())
+
+
+def _install_torch(pip: _Pip) -> None:
+    """Install torch alone, from one place: PyPI's needs gigabytes for GPUs, and would win beside another index."""
+    index = os.environ.get("STACKCTL_TORCH_INDEX", TORCH_INDEX)
+    places = [["--index-url", index]]
+    if any(name.startswith("torch-") for name in _wheelhouse_names()):
+        places.insert(0, ["--no-index"])
+    said = ""
+    for place in places:
+        installed = pip.install("--no-deps", *place, TORCH, check=False)
+        if installed.returncode == 0:
+            return
+        said = "\n".join(installed.stdout.strip().splitlines()[-3:])
+    raise MissingPrerequisite(
+        f"torch for the CPU is not to be had from {index}:\n{said}",
+        "Name a folder with torch's CPU wheel in STACKCTL_WHEELHOUSE, or another index in STACKCTL_TORCH_INDEX.",
+    )
 
 
 def _environment(name: str, progress: Progress, install: Install) -> Path:

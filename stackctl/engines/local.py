@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 NEEDS = {"mlflow": "store", "serving": "mlflow", "demo": "serving"}
 SUPERVISOR_DEADLINE = 20.0
-HEALTH_DEADLINE = 120.0
+HEALTH_DEADLINE = 180.0
 DOWN_DEADLINE = 60.0
 KILL_GRACE = 10.0
 POLL = 0.15
@@ -157,13 +157,24 @@ class LocalEngine:
         on_line: Callable[[str], None] | None = None,
     ) -> Completed:
         """Run one command in the services' or the training environment; see ``Engine.run_once``."""
-        python = environments.interpreter(environment, _silent)
         command = [_mounted(part, mounts or {}) for part in argv]
-        if command[0] in {"python", "python3"}:
-            command[0] = str(python)
+        return self._run(environments.interpreter(environment, _silent), command, env or {}, on_line)
+
+    def _run(
+        self,
+        python: Path,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        on_line: Callable[[str], None] | None = None,
+        *,
+        check: bool = True,
+    ) -> Completed:
         path = f"{python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        variables = {**local_environment(self.stack), "PATH": path, **(env or {})}
-        return process.run(command, cwd=self.stack.home, env=variables, on_line=on_line)
+        variables = {**local_environment(self.stack), "PATH": path, **env}
+        command = [str(python) if argv[0] in {"python", "python3"} else argv[0], *argv[1:]]
+        return process.run(
+            [*_without_foreign(variables), *command], cwd=self.stack.home, env=variables, on_line=on_line, check=check
+        )
 
     # ---------------------------------------------------------------- supervisord
 
@@ -188,9 +199,8 @@ class LocalEngine:
         make_runtime_folder(self.stack)
         output = self._logs / "supervisord.out"
         output.unlink(missing_ok=True)
-        unset = [part for name in foreign_variables(os.environ, environment) for part in ("-u", name)]
         supervisord = process.start(
-            ["env", *unset, sys.executable, "-m", "supervisor.supervisord", "-c", CONFIG_FILE],
+            [*_without_foreign(environment), sys.executable, "-m", "supervisor.supervisord", "-c", CONFIG_FILE],
             cwd=self.stack.home,
             env=environment,
             log=output,
@@ -215,7 +225,9 @@ class LocalEngine:
 
         running = {name for name, state in client.processes().items() if state.state in {"RUNNING", "STARTING"}}
         idle = [service for service in wanted if service.name not in running]
-        buckets_wait = bool(idle) and self.stack.settings.store.kind != "folder"
+        settings = self.stack.settings
+        ours = settings.store.kind == "minio" or (settings.store.kind == "s3" and settings.mlflow.kind == "bundled")
+        buckets_wait = bool(idle) and ours
         for service in wanted:
             if buckets_wait and service.name != "store":
                 self._make_buckets(progress)
@@ -254,8 +266,13 @@ class LocalEngine:
         return Unhealthy(f"{service.title} ({service.name}) {what}:\n{quoted}", f"See `stackctl logs {service.name}`.")
 
     def _make_buckets(self, progress: Progress) -> None:
-        progress("store", "looking after buckets")
-        self.run_once("mlflow", ["python", "-m", "stackctl.store.init"])
+        progress("buckets", "making those that are missing")
+        python = environments.service_environment(progress)
+        done = self._run(python, ["python", "-m", "stackctl.store.init"], {}, check=False)
+        if done.returncode != 0:
+            message, _, hint = done.stderr.strip().partition("\n")
+            raise (Unhealthy if done.returncode == Unhealthy.code else StackctlError)(message, hint or None)
+        progress("buckets", "there")
 
     def _stop_programs(self, names: Sequence[str]) -> None:
         client = self._client()
@@ -338,6 +355,12 @@ def _uninterrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _without_foreign(environment: Mapping[str, str]) -> list[str]:
+    """Return the beginning of a command that runs without the caller's own settings of the services."""
+    unset = [part for name in foreign_variables(os.environ, environment) for part in ("-u", name)]
+    return ["env", *unset]
 
 
 def _silent(_subject: str, _what: str) -> None:

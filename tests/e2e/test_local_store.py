@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 from support.local_stack import free_ports, make_local_stack, write_settings
@@ -16,9 +17,11 @@ from support.local_stack import free_ports, make_local_stack, write_settings
 from stackctl.engines.local import LocalEngine
 from stackctl.engines.local_processes import answers, port_is_open, supervised
 from stackctl.engines.protocol import ServiceState
-from stackctl.errors import Unhealthy
+from stackctl.errors import StackctlError, Unhealthy
 from stackctl.process import start
 from stackctl.stack import Stack
+from stackctl.store.minio import build_minio, find_minio
+from stackctl.store.urls import open_store
 
 pytestmark = pytest.mark.slow
 
@@ -136,12 +139,14 @@ def test_down_ends_what_a_killed_supervisord_left_behind(stack: Stack) -> None:
 
 
 def test_a_service_that_cannot_start_is_unhealthy_and_its_log_is_quoted(stack: Stack) -> None:
-    (stack.var / "mlflow" / "mlflow.db").mkdir(parents=True)
+    config = stack.home / "supervisord.conf"
+    config.write_text(config.read_text().replace("--workers 1", "--workers none"))
     with pytest.raises(Unhealthy) as caught:
         LocalEngine(stack).up(["mlflow"], silent)
     assert "MLflow (mlflow) ended while it started" in caught.value.message
-    assert "unable to open database file" in caught.value.message
+    assert "Invalid value for '--workers'" in caught.value.message
     assert caught.value.hint == "See `stackctl logs mlflow`."
+    assert LocalEngine(stack).states(), "what was started stays for a person to look at"
 
 
 def test_a_taken_port_is_told_before_anything_is_started_on_it(stack: Stack) -> None:
@@ -150,3 +155,73 @@ def test_a_taken_port_is_told_before_anything_is_started_on_it(stack: Stack) -> 
     with socket.create_server(("127.0.0.1", stack.settings.ports.mlflow)), pytest.raises(Unhealthy, match="is taken"):
         LocalEngine(stack).up(["mlflow"], silent)
     assert replace(state_of(LocalEngine(stack), "mlflow"), detail=None) == ServiceState("mlflow", "stopped")
+
+
+@pytest.fixture(scope="session")
+def minio_program() -> Path:
+    """Return MinIO's program, built with go where there is none yet."""
+    return find_minio() or build_minio(silent)
+
+
+@pytest.fixture
+def minio_stack(minio_program: Path, tmp_path: Path) -> Iterator[Stack]:
+    made = make_local_stack(tmp_path / "minio stack", store="minio")
+    yield made
+    LocalEngine(made).destroy()
+    assert supervised(made.home) == []
+
+
+@pytest.mark.timeout(1800)
+def test_artifacts_end_in_a_real_minio_whose_bucket_keeps_versions(minio_stack: Stack) -> None:
+    seen: list[str] = []
+    LocalEngine(minio_stack).up(["mlflow"], lambda subject, what: seen.append(f"{subject} {what}"))
+    assert seen == [
+        "store starting",
+        "store started",
+        "buckets making those that are missing",
+        "buckets there",
+        "mlflow starting",
+        "mlflow started",
+    ]
+    artifact = f"{minio_stack.endpoints.mlflow}/api/2.0/mlflow-artifacts/artifacts/1/some-run/artifacts/note.txt"
+    for text in (b"first", b"second"):
+        assert httpx.put(artifact, content=text, timeout=30).status_code == 200
+    store = open_store(minio_stack, f"s3://{minio_stack.settings.buckets.mlflow}/1")
+    assert store.get("some-run/artifacts/note.txt") == b"second"
+    assert [info.key for info in store.list("some-run")] == ["some-run/artifacts/note.txt"]
+    assert versions_of(minio_stack, "1/some-run/artifacts/note.txt") == 2
+
+    images = open_store(minio_stack, "s3://inbound")
+    for key in ("a b.png", "100% ü.png", "deep/[1].png"):
+        images.put(key, b"pixels")
+        assert images.get(key) == b"pixels"
+        assert images.exists(key)
+        images.delete(key)
+        assert not images.exists(key)
+    assert list(images.list()) == []
+
+
+@pytest.mark.timeout(1800)
+def test_wrong_credentials_for_a_real_minio_stop_up_with_the_endpoint_and_no_key(minio_stack: Stack) -> None:
+    wrong = "wrong-secret-key-0123456789"
+    file = minio_stack.home / "secrets" / "s3_credentials"
+    file.write_text(f"[default]\naws_access_key_id = nobody\naws_secret_access_key = {wrong}\n")
+    with pytest.raises(StackctlError) as caught:
+        LocalEngine(minio_stack).up(["store"], silent)
+    assert f"The object store at {minio_stack.endpoints.store} refuses the credentials" in caught.value.message
+    assert wrong not in f"{caught.value.message}{caught.value.hint}"
+    with pytest.raises(StackctlError, match="refuses access to s3://inbound/a"):
+        open_store(minio_stack, "s3://inbound").get("a")
+
+
+def versions_of(stack: Stack, key: str) -> int:
+    from minio import Minio
+
+    client = Minio(
+        endpoint=f"127.0.0.1:{stack.settings.ports.store}",
+        access_key=stack.secret("store_root_user"),
+        secret_key=stack.secret("store_root_password"),
+        secure=False,
+    )
+    found = client.list_objects(bucket_name=stack.settings.buckets.mlflow, prefix=key, include_version=True)
+    return len(list(found))
