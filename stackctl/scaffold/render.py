@@ -1,13 +1,10 @@
-"""Rendering the template with copier: offline, without git, without the person's copier settings."""
+"""Rendering the template with copier: offline, without the person's copier settings."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +32,7 @@ def render(
     import copier
     from copier.errors import CopierError
 
-    with _without_git(), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             copier.run_copy(
@@ -71,20 +68,3 @@ def _in_words(error: Exception) -> str:
         return f"{required[1]} must be given."
     question, colon, reason = text.partition(": ")
     return f"{question.strip(chr(39))}: {reason}." if colon else f"The template could not be rendered: {text}"
-
-
-@contextlib.contextmanager
-def _without_git() -> Iterator[None]:
-    """Hide git from copier while it renders.
-
-    Copier asks git whether the template is a repository or a bundle, and fails on a machine without git. The template
-    is a plain folder: a stand-in for git says so everywhere.
-    """
-    from plumbum import local
-
-    with tempfile.TemporaryDirectory(prefix="stackctl-") as folder:
-        stand_in = Path(folder) / "git"
-        stand_in.write_text('#!/bin/sh\n[ "$1" = init ]\n')
-        stand_in.chmod(0o755)
-        with local.env(PATH=f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"):
-            yield
