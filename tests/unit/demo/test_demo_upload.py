@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from PIL import Image
@@ -59,6 +60,14 @@ def test_a_sample_photo_is_sent_by_its_name(visitor: Visitor, model_server: Fake
     assert visitor.send_sample("city_street.png").status_code == 200
     assert model_server.received[0].body == photo()
     assert visitor.client.get("/samples/city_street.png").data == photo()
+
+
+def test_every_sample_that_comes_with_the_demo_goes_through(model_server: FakeModelServer) -> None:
+    visitor = Visitor(create_app(demo_config(model_server.url)).test_client())
+    names = re.findall(r'name="sample" value="([^"]+)"', visitor.client.get("/").get_data(as_text=True))
+
+    assert len(names) >= 3
+    assert {visitor.send_sample(name).status_code for name in names} == {200}
 
 
 @pytest.mark.parametrize("name", ["../../config.py", "LICENSES.md", "absent.png"])
