@@ -1,6 +1,6 @@
 """Makes the sample photos of the demo: small crops of photos that no starter network was trained on.
 
-    python -m stackctl.training.samples --out flask_demo/static/samples
+python -m stackctl.training.samples --out flask_demo/static/samples
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     out: Path = parser.parse_args(argv).out
     out.mkdir(parents=True, exist_ok=True)
     for sample in SAMPLES:
-        options: dict[str, Any] = {"quality": 92, "subsampling": 0} if sample.file.endswith(".jpg") else {"optimize": True}
+        options: dict[str, Any] = (
+            {"quality": 92, "subsampling": 0} if sample.file.endswith(".jpg") else {"optimize": True}
+        )
         _picture(sample).save(out / sample.file, **options)
     return 0
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -23,21 +24,19 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .fit import Recipe
-
     Pixels = NDArray[np.uint8]
 
 SEED = 1
-STEPS = {"v1": 1000, "v2": 6000}
+STEPS = {"v1": 500, "v2": 5000}
 """Training steps: version 1 is stopped early on purpose, so that promoting version 2 is an improvement one can see."""
 
 _PACKAGES = ("torch", "numpy", "pillow", "onnx", "scikit-image", "scikit-learn", "openvino")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse the command line, train, write; return 0, or 2 when the output folder exists already."""
+    """Parse the command line, train, write; return 0."""
     parser = argparse.ArgumentParser(prog="python -m stackctl.training.starter", description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder to make; must not exist or be empty")
+    parser.add_argument("--out", type=Path, required=True, help="folder to make; what it has already is kept")
     parser.add_argument(
         "--seed", type=int, default=SEED, help="everything random is drawn from it (default %(default)s)"
     )
@@ -45,40 +44,29 @@ def main(argv: Sequence[str] | None = None) -> int:
                         help="training steps per version (default %(default)s)")  # fmt: skip
     arguments = parser.parse_args(argv)
     out: Path = arguments.out
-    if out.exists() and any(out.iterdir()):
-        sys.stderr.write(f"{out} is not empty; choose a new folder.\n")
-        return 2
     make(out, seed=arguments.seed, steps=dict(zip(STEPS, arguments.steps, strict=True)), say=_say)
     return 0
 
 
 def make(out: Path, *, seed: int, steps: dict[str, int], say: Callable[[str], None]) -> None:
-    """Train one network per entry of `steps` (name → training steps) and write them and the record into `out`."""
-    from .fit import Recipe, train
+    """Write one network per entry of `steps` (name → training steps) and the record into `out`.
 
-    learnt = [photos.load(name) for name in photos.TRAINING]
+    A network that is there already with these parameters is kept, so an interrupted run can be started again.
+    """
     summary: dict[str, Any] = {}
     for name, count in steps.items():
-        begun = time.monotonic()
-        recipe = Recipe(steps=count)
-        say(f"{name}: {count} steps on {len(learnt)} photos")
-        network = train(learnt, recipe, seed=seed, progress=_progress(name, say))
-        spent = time.monotonic() - begun
         folder = out / name
-        report = write_version(network, folder, params={**_recipe(recipe), "seed": seed})
-        summary[name] = {
-            **_recipe(recipe),
-            "seconds": round(spent, 1),
-            "metrics": report["metrics"],
-            "files": _files(folder),
-        }
+        params = _params(count, seed)
+        report = _made_already(folder, params)
+        if report is None:
+            report = _train_version(name, folder, params, say)
+        else:
+            say(f"{name}: kept")
+        summary[name] = {key: report[key] for key in ("params", "metrics", "made_with")} | {"files": _files(folder)}
         say(f"{name}: {report['metrics']}")
     record = {
         "schema_version": 1,
         "command": f"python -m stackctl.training.starter --seed {seed} --steps {' '.join(map(str, steps.values()))}",
-        "seed": seed,
-        "versions": {"python": platform.python_version(), **_versions()},
-        "machine": platform.machine(),
         "training_photos": list(photos.TRAINING),
         "held_out_photos": list(photos.HELD_OUT),
         "degradation": "x4, Pillow bicubic with antialiasing, rounded to 8 bits",
@@ -89,10 +77,38 @@ def make(out: Path, *, seed: int, steps: dict[str, int], say: Callable[[str], No
     (out / "record.json").write_text(json.dumps(record, indent=2) + "\n")
 
 
-def write_version(network: Any, folder: Path, *, params: dict[str, Any]) -> dict[str, Any]:
-    """Write network.onnx, golden/ and metrics.json of one trained network; return what metrics.json says."""
+def _train_version(name: str, folder: Path, params: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+    from .fit import Recipe, train
+
+    learnt = [photos.load(photo) for photo in photos.TRAINING]
+    say(f"{name}: {params['steps']} steps on {len(learnt)} photos")
+    begun = time.monotonic()
+    network = train(
+        learnt,
+        Recipe(steps=params["steps"]),
+        seed=params["seed"],
+        progress=lambda step, loss: say(f"{name}: step {step}, loss {loss:.5f}"),
+    )
+    return write_version(network, folder, params=params, seconds=time.monotonic() - begun)
+
+
+def _made_already(folder: Path, params: dict[str, Any]) -> dict[str, Any] | None:
+    """Return metrics.json, which is written last, when it speaks of these parameters."""
+    try:
+        report: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return report if report.get("params") == params else None
+
+
+def write_version(network: Any, folder: Path, *, params: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Write network.onnx, golden/ and metrics.json of one trained network into an emptied folder.
+
+    Returns what metrics.json says. `seconds` is how long the training took.
+    """
     from .export import write_golden, write_onnx
 
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     write_onnx(network, folder / "network.onnx")
     write_golden(network, golden_inputs(), folder / "golden")
@@ -104,6 +120,8 @@ def write_version(network: Any, folder: Path, *, params: dict[str, Any]) -> dict
         "convention": metrics.CONVENTION,
         "description": f"SRVGG x4, {params['steps']} training steps on photos of scikit-learn and scikit-image.",
         "params": params,
+        "made_with": {"seconds": round(seconds, 1), "machine": platform.machine(), "python": platform.python_version()}
+        | _versions(),
         "photos": judged,
         "fidelity": fidelity(folder),
     }
@@ -162,14 +180,13 @@ def _judge(name: str, network: Any) -> dict[str, Any]:
     }
 
 
-def _progress(name: str, say: Callable[[str], None]) -> Callable[[int, float], None]:
-    return lambda step, loss: say(f"{name}: step {step}, loss {loss:.5f}")
-
-
-def _recipe(recipe: Recipe) -> dict[str, Any]:
+def _params(steps: int, seed: int) -> dict[str, Any]:
     from dataclasses import asdict
 
-    return {"architecture": "SRVGG", **asdict(recipe), "loss": "L1", "optimizer": "Adam", "schedule": "one cycle"}
+    from .fit import Recipe
+
+    recipe = asdict(Recipe(steps=steps))
+    return {"architecture": "SRVGG", **recipe, "loss": "L1", "optimizer": "Adam", "schedule": "one cycle", "seed": seed}
 
 
 def _files(folder: Path) -> dict[str, str]:

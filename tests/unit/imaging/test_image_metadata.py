@@ -18,12 +18,12 @@ KINDS = ["PNG", "JPEG", "WEBP", "TIFF"]
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
-def exif(orientation: int = 1) -> Image.Exif:
+def exif(orientation: int = 1, maker_note: bytes = b"") -> bytes:
     block = Image.Exif()
     block[0x0112] = orientation
     block[0x010F] = "a camera"
-    block.get_ifd(0x8769)[0x9003] = "2026:01:02 03:04:05"
-    return block
+    block[0x8769] = {0x9003: "2026:01:02 03:04:05"} | ({0x927C: maker_note} if maker_note else {})
+    return block.tobytes()
 
 
 @pytest.mark.parametrize("target", ["png", "jpeg", "webp", "tiff"])
@@ -82,10 +82,9 @@ def test_a_profile_of_more_than_one_segment_survives_jpeg(network: Network) -> N
 
 
 def test_exif_too_large_for_jpeg_is_reported(network: Network) -> None:
-    block = exif()
-    block.get_ifd(0x8769)[0x927C] = bytes(70_000)
+    given = pictures.encode(pictures.noise(8, 8), "PNG", exif=exif(maker_note=bytes(70_000)))
 
-    encoded, report = upscale(pictures.encode(pictures.noise(8, 8), "PNG", exif=block), network, Options(format="jpeg"))
+    encoded, report = upscale(given, network, Options(format="jpeg"))
 
     assert report.dropped == ("exif",)
     assert "exif" not in pictures.opened(encoded).info
