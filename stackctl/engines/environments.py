@@ -22,6 +22,7 @@ from typing import assert_never
 from stackctl import distribution, process
 from stackctl.engines.protocol import Environment, Problem, Progress
 from stackctl.errors import MissingPrerequisite, StackctlError
+from stackctl.store.minio import cache_folder
 
 SERVICE_MODULES = ("mlflow", "flask", "waitress", "openvino", "cv2", "boto3", "minio", "uvicorn")
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -93,14 +94,6 @@ def train_environment(progress: Progress) -> Path:
     """
     key = _key(distribution.content_hash(), TORCH, *TRAIN_PACKAGES, *ALONE, *_wheelhouse_names())
     return _environment(f"train-{key}", progress, _install_training)
-
-
-def cache_folder() -> Path:
-    """Return stackctl's cache: ``STACKCTL_CACHE``, or ``stackctl`` in ``XDG_CACHE_HOME`` or ``~/.cache``."""
-    if own := os.environ.get("STACKCTL_CACHE"):
-        return Path(own).expanduser().absolute()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "stackctl"
 
 
 Install = Callable[["_Pip", Callable[[str], None]], None]

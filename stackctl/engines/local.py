@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 NEEDS = {"mlflow": "store", "serving": "mlflow", "demo": "serving"}
 SUPERVISOR_DEADLINE = 20.0
-HEALTH_DEADLINE = 180.0
+HEALTH_DEADLINE = 240.0
 DOWN_DEADLINE = 60.0
 KILL_GRACE = 10.0
 POLL = 0.15

@@ -26,7 +26,7 @@ def find_minio() -> Path | None:
 
 def built_path() -> Path:
     """Return where ``build_minio`` puts the program."""
-    return _cache_folder() / "bin" / VERSION / "minio"
+    return cache_folder() / "bin" / VERSION / "minio"
 
 
 def build_minio(progress: Callable[[str, str], None]) -> Path:
@@ -62,7 +62,8 @@ def build_minio(progress: Callable[[str, str], None]) -> Path:
     return target
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """Return stackctl's cache: ``STACKCTL_CACHE``, or ``stackctl`` in ``XDG_CACHE_HOME`` or ``~/.cache``."""
     if own := os.environ.get("STACKCTL_CACHE"):
         return Path(own).expanduser().absolute()
     base = os.environ.get("XDG_CACHE_HOME")
