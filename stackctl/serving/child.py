@@ -203,6 +203,8 @@ def _serve(spec: ChildSpec, app: ASGIApp, report: Report) -> None:
         uds=spec.socket,
         log_config=None,
         access_log=False,
+        date_header=False,
+        server_header=False,
         lifespan="off",
         timeout_graceful_shutdown=int(spec.timeout) + 1,
     )
