@@ -1,0 +1,94 @@
+"""A real MLflow server on SQLite in a folder of its own, and versions in it without files."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from support.ports import free_ports
+
+from stackctl import process
+
+DEADLINE = 120.0
+
+
+@dataclass(frozen=True)
+class MlflowServer:
+    """A running server: its URL and the folder with its database and artifacts."""
+
+    url: str
+    folder: Path
+
+    def call(self, method: str, endpoint: str, body: Mapping[str, object]) -> dict[str, dict[str, str]]:
+        """Call its REST API as any other client would."""
+        answer = httpx.request(method, f"{self.url}/api/2.0/mlflow/{endpoint}", json=body, timeout=30)
+        assert answer.is_success, answer.text
+        found: dict[str, dict[str, str]] = answer.json()
+        return found
+
+    def make_versions(self, model: str, count: int, tags: Mapping[str, str] | None = None) -> None:
+        """Register ``count`` versions that have a run and no files."""
+        self.call("POST", "registered-models/create", {"name": model})
+        for _ in range(count):
+            run = httpx.post(
+                f"{self.url}/api/2.0/mlflow/runs/create", json={"experiment_id": "0", "start_time": 1}, timeout=30
+            ).json()["run"]["info"]
+            self.call(
+                "POST",
+                "runs/log-metric",
+                {"run_id": run["run_id"], "key": "psnr_y", "value": 28.5, "timestamp": 1},
+            )
+            self.call(
+                "POST",
+                "model-versions/create",
+                {
+                    "name": model,
+                    "run_id": run["run_id"],
+                    "source": f"{run['artifact_uri']}/model",
+                    "tags": [{"key": key, "value": value} for key, value in (tags or {}).items()],
+                },
+            )
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """Run one MLflow server for all tests of the session."""
+    folder = tmp_path_factory.mktemp("mlflow-server")
+    port = free_ports()["mlflow"]
+    log = folder / "server.log"
+    started = process.start(
+        [
+            *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+            *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
+            *("--artifacts-destination", str(folder / "artifacts"), "--serve-artifacts"),
+        ],
+        cwd=folder,
+        env={
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_MODEL_CATALOG_URI": "",
+        },
+        log=log,
+    )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _await_health(url, log)
+        yield MlflowServer(url, folder)
+    finally:
+        process.stop(started)
+
+
+def _await_health(url: str, log: Path) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{url}/health", timeout=2).is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    pytest.fail(f"MLflow did not become healthy within {DEADLINE:.0f} s:\n{log.read_text()[-3000:]}")

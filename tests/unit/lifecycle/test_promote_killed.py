@@ -1,0 +1,98 @@
+"""A promotion killed between any two of its changes to the registry is finished or undone by the next command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support.mlflow_server import MlflowServer
+from support.promotions import DyingTransport, Killed, scene
+
+from stackctl import process
+from stackctl.lifecycle.promote import recover
+from stackctl.models import Registry
+
+pytestmark = pytest.mark.slow
+
+CHANGES = (
+    "POST registered-models/set-tag",  # the journal
+    "POST registered-models/alias",  # candidate
+    "POST model-versions/set-tag",  # the digest, where it is missing
+    "POST registered-models/set-tag",  # the decision
+    "POST model-versions/set-tag",  # when it was promoted
+    "POST model-versions/transition-stage",
+    "POST registered-models/alias",  # production
+    "DELETE registered-models/alias",  # candidate
+    "DELETE registered-models/delete-tag",  # the journal
+)
+DECISION = 4
+
+
+def test_a_promotion_makes_these_changes_in_this_order(mlflow_server: MlflowServer, tmp_path: Path) -> None:
+    with scene(mlflow_server, tmp_path, "all-changes") as stage:
+        stage.promote("1")
+        transport = DyingTransport(at=0, answered=True)
+        stage.promote("2", registry=Registry(mlflow_server.url, transport=transport))
+        assert tuple(transport.changes) == CHANGES
+
+
+@pytest.mark.parametrize("answered", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("at", range(1, len(CHANGES) + 1))
+def test_killed_at_a_change_stage_alias_and_server_converge(
+    mlflow_server: MlflowServer, tmp_path: Path, at: int, answered: bool
+) -> None:
+    with scene(mlflow_server, tmp_path, f"killed-{at}-{answered}") as stage:
+        stage.promote("1")
+        with pytest.raises(Killed):
+            stage.promote("2", registry=Registry(mlflow_server.url, transport=DyingTransport(at, answered=answered)))
+
+        recovery = recover(stage.stack, registry=stage.registry)
+
+        decided = at > DECISION or (at == DECISION and answered)
+        wanted = "2" if decided else "1"
+        assert stage.state() == (wanted, wanted, None, False)
+        if recovery is not None:
+            assert recovery.outcome == ("finished" if decided else "undone")
+        _await_version(stage.server, wanted)
+        assert recover(stage.stack, registry=stage.registry) is None
+
+        stage.promote("2")
+        assert stage.state() == ("2", "2", None, False)
+
+
+def test_killed_for_good_the_command_leaves_a_journal_that_the_next_one_undoes(
+    mlflow_server: MlflowServer, tmp_path: Path
+) -> None:
+    with scene(mlflow_server, tmp_path, "kill-9") as stage:
+        stage.promote("1")
+        stage.server.never_prepares = True
+        ports = {"mlflow": mlflow_server.url, "serving": stage.server.url}
+        lines = "".join(f"  {name}: {url.rsplit(':', 1)[-1]}\n" for name, url in ports.items())
+        (tmp_path / "stack.yaml").write_text(f"name: test-stack\nmodel: {stage.model}\nports:\n{lines}")
+        command = process.start([sys.executable, "-m", "stackctl", "-C", str(tmp_path), "promote", stage.model, "2"])
+        try:
+            _await(lambda: stage.state()[2] == "2")
+        finally:
+            os.killpg(command.pid, signal.SIGKILL)
+            command.wait(10)
+        assert stage.state() == ("1", "1", "2", True)
+
+        stage.server.never_prepares = False
+        assert stage.promote("2").version == "2"
+        assert any("undone" in what for subject, what in stage.told if subject == "recover")
+        assert stage.state() == ("2", "2", None, False)
+
+
+def _await_version(server: object, version: str) -> None:
+    _await(lambda: getattr(server, "version", None) == version)
+
+
+def _await(condition: object, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
