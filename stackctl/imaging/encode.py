@@ -72,7 +72,7 @@ def encode(colour: Levels, alpha: Levels | None, carried: Metadata, *, to: str, 
             data, lost = metadata.into_jpeg(plain, carried)
             dropped += lost
         case "webp":
-            data = _pillow(pixels, "WEBP", carried, quality=quality)
+            data = _pillow(pixels, "WEBP", carried, quality=quality, method=2)
         case _:
             data = write_tiff(pixels, carried)
     return Encoded(data, to, tuple(dropped))
