@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Pixels = NDArray[np.uint8]
 
 SEED = 1
-STEPS = {"v1": 500, "v2": 5000}
+STEPS = {"v1": 700, "v2": 5000}
 """Training steps: version 1 is stopped early on purpose, so that promoting version 2 is an improvement one can see."""
 
 _PACKAGES = ("torch", "numpy", "pillow", "onnx", "scikit-image", "scikit-learn", "openvino")
