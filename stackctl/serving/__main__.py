@@ -7,10 +7,12 @@ import ctypes
 import gc
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -24,6 +26,7 @@ LONGEST_SOCKET_FOLDER = 70  # a Unix socket's path has at most 107 bytes
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
 MIB = 1024 * 1024
 KEEP_ALIVE_SECONDS = 65
+INTERRUPTED = 130
 
 
 def main() -> int:
@@ -37,6 +40,7 @@ def main() -> int:
     with runtime_folder(settings.runtime) as runtime:
         app = ModelServer(settings, runtime).application()
         gc.freeze()
+        _exit_on_signals()
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -68,6 +72,16 @@ def runtime_folder(parent: Path | None) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _exit_on_signals() -> None:
+    """Leave by an exception: uvicorn raises the signal again when it has drained, and there is a folder to remove."""
+
+    def leave(number: int, _: FrameType | None) -> None:
+        raise SystemExit(INTERRUPTED if number == signal.SIGINT else 0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, leave)
 
 
 def _return_memory() -> None:

@@ -89,6 +89,7 @@ class ModelServer:
             if upcoming
             else None,
             "image": self._image(report.image) if report and report.image else None,
+            "last_death": serving.last_death if serving else None,
             "stale_registry_since": self._follower.stale_since,
         }
 
@@ -102,7 +103,7 @@ class ModelServer:
         """Return why no request can be answered, or None when one can."""
         serving = self._lineup.serving
         if serving is not None:
-            return None if serving.ready else f"The process of version {serving.version.version} is being replaced."
+            return None if serving.ready else self._lineup.error
         if self._lineup.error or self._follower.problem:
             return self._lineup.error or self._follower.problem
         upcoming = self._lineup.upcoming

@@ -61,12 +61,15 @@ class Lineup:
     @property
     def error(self) -> str | None:
         """What is wrong with what serves, as a sentence, or None."""
-        wanted = self.wish.production
+        serving, wanted = self.serving, self.wish.production
+        if serving is not None and not serving.ready:
+            how = f": it {serving.last_death['how']}" if serving.last_death else ""
+            return f"The process of version {serving.version.version} is being replaced{how}"
         slot = self._slots.get(wanted) if wanted else None
         if slot is not None and slot is not self.serving and slot.state == "refused":
             return f"Version {wanted} is in Production but cannot be served: {slot.reason}"
-        if self.serving is not None and wanted is None:
-            return f"No version is in Production; version {self.serving.version.version} still serves."
+        if serving is not None and wanted is None:
+            return f"No version is in Production; version {serving.version.version} still serves."
         return None
 
     def missing(self, wish: Wish) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Literal
 from stackctl.serving.cache import VersionCache
 from stackctl.serving.child_process import Child
 from stackctl.serving.errors import ChildGone, Refused
-from stackctl.serving.events import event
+from stackctl.serving.events import event, now
 from stackctl.serving.registry_view import Version
 from stackctl.serving.settings import ServingSettings
 from stackctl.serving.spec import ChildSpec, Report
@@ -47,6 +47,7 @@ class Slot:
         report: what the process said when it was prepared.
         digest: digest of its files, as far as it is known.
         restarts: how often its process was replaced.
+        last_death: when its process last died, and how.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Slot:
         self.report: Report | None = None
         self.digest = digest
         self.restarts = 0
+        self.last_death: dict[str, str] | None = None
         self.ended_at: float | None = None
         self._workshop = workshop
         self._child: Child | None = None
@@ -129,6 +131,7 @@ class Slot:
             await child.exited.wait()
             self._ready.clear()
             self.restarts += 1
+            self.last_death = {"at": now(), "how": child.how_it_ended}
             event("child_died", version=self.version.version, pid=child.pid, how=child.how_it_ended)
             self._workshop.changed()
             pause = (

@@ -232,8 +232,11 @@ def test_without_a_production_version_the_server_says_so(mlflow: FakeMlflow, sta
     server.until(lambda _: "No version of tiny is in Production" in httpx.get(f"{server.url}/ready").json()["reason"])
 
 
-def test_sigterm_lets_requests_in_flight_finish_and_leaves_nothing_behind(start_server: StartServer) -> None:
-    server = start_server()
+def test_sigterm_lets_requests_in_flight_finish_and_leaves_nothing_behind(
+    start_server: StartServer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    runtime = tmp_path_factory.mktemp("run")
+    server = start_server(STACKCTL_SERVING_RUNTIME=str(runtime))
     server.serves("1")
     children = server.children
     answers: list[httpx.Response] = []
@@ -246,6 +249,7 @@ def test_sigterm_lets_requests_in_flight_finish_and_leaves_nothing_behind(start_
     assert answers[0].status_code == 200
     assert server.process.wait(10) == 0
     assert not [child for child in children if child.is_running()]
+    assert list(runtime.iterdir()) == []
 
 
 def test_children_do_not_outlive_a_parent_that_was_killed(start_server: StartServer) -> None:
