@@ -14,7 +14,7 @@ from support.ports import free_ports
 
 from stackctl import process
 
-DEADLINE = 120.0
+DEADLINE = 300.0
 
 
 @dataclass(frozen=True)
