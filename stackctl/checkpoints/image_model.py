@@ -19,6 +19,7 @@ from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from mlflow.pyfunc.model import PythonModel
 
 NETWORK = "network"
+GOLDEN = "golden"
 
 
 class ImageModel(PythonModel):
@@ -37,12 +38,26 @@ class ImageModel(PythonModel):
         config = dict(context.model_config or {})
         self._imaging = importlib.import_module(config["imaging_package"])
         self._limits = self._limits_of(config)
-        self._network = self._imaging.Network.load(
-            Path(context.artifacts[NETWORK]),
-            precision=config.get("precision") or "auto",
-            threads=int(config.get("threads") or 0) or None,
-            cache_dir=Path(config["cache_dir"]) if config.get("cache_dir") else None,
-        )
+        self._network = self._load(context.artifacts, config)
+
+    def _load(self, artifacts: dict[str, str], config: dict[str, Any]) -> Any:
+        """Return the network; bf16 only where its golden answers pass on this very processor, or by order."""
+
+        def load(precision: str) -> Any:
+            return self._imaging.Network.load(
+                Path(artifacts[NETWORK]),
+                precision=precision,
+                threads=int(config.get("threads") or 0) or None,
+                cache_dir=Path(config["cache_dir"]) if config.get("cache_dir") else None,
+                bf16_allowed=True,
+            )
+
+        wanted = config.get("precision") or "auto"
+        network = load(wanted)
+        if wanted == "auto" and network.precision == "bf16":
+            found = self._imaging.compare_golden(Path(artifacts[GOLDEN]), network, precision="bf16")
+            return network if found.passed else load("fp32")
+        return network
 
     def upscale(
         self,
