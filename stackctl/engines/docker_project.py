@@ -55,11 +55,13 @@ class DockerProject:
         for name in services:
             if name not in containers:
                 continue
-            state = containers[name].attrs["State"]
+            attributes = containers[name].attrs
+            state = attributes["State"]
+            restarts = int(attributes.get("RestartCount") or 0)
             health = (state.get("Health") or {}).get("Status")
             ended = state["Status"] in {"exited", "dead", "restarting"}
-            if ended and (state["ExitCode"] != 0 or state["Status"] == "restarting"):
-                wrong[name] = f"ended while it started ({_ending(containers[name].attrs)})"
+            if restarts or (ended and state["ExitCode"] != 0):
+                wrong[name] = f"ended while it started ({_ending(attributes)})"
             elif state["Status"] == "running" and health in {"unhealthy", "starting"}:
                 wrong[name] = "did not become healthy"
         return wrong
@@ -185,6 +187,8 @@ def _ending(attributes: dict[str, Any]) -> str:
         return f"out of memory, its limit is {limit / 2**20:.0f} MiB" if limit else "out of memory"
     if state["ExitCode"] == _KILLED:
         return "killed"
+    if state["Status"] == "running":
+        return f"restarted {attributes.get('RestartCount', 0)} times"
     return state.get("Error") or f"exit status {state['ExitCode']}"
 
 

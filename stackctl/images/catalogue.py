@@ -21,7 +21,6 @@ class Image:
         title: what it holds, for a person.
         extra: the extra of this distribution that is installed in it, or None when it holds no Python of ours.
         carries_wheel: this distribution is installed in it, so a change of our code makes another image.
-        needs_core: its code imports ``stackctl``, so it gets what the command itself needs too.
         needs_go: a stage of it needs a Go tool chain.
         software: the pinned package whose version is the image's version for a person; None: our own version.
         in_stack: a service of a stack runs in it (the others serve one-off commands).
@@ -31,7 +30,6 @@ class Image:
     title: str
     extra: str | None = None
     carries_wheel: bool = True
-    needs_core: bool = True
     needs_go: bool = False
     in_stack: bool = True
     software: str | None = None
@@ -43,7 +41,7 @@ CATALOGUE: dict[str, Image] = {
         Image("store", "MinIO, built from source", carries_wheel=False, needs_go=True),
         Image("mlflow", "MLflow's tracking server and registry", extra="mlflow", software="mlflow"),
         Image("serving", "the model server", extra="serve"),
-        Image("demo", "the Flask demo", extra="demo", needs_core=False),
+        Image("demo", "the Flask demo", extra="demo"),
         Image("train", "torch and what trains and converts models", in_stack=False),
     )
 }

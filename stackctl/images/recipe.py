@@ -46,14 +46,13 @@ class Recipe:
         }
         if not entry.carries_wheel:
             return cls(entry, base_image, folder, files=files)
-        core = distribution.core_requirements() if entry.needs_core else []
         extra = distribution.requirements(entry.extra) if entry.extra else []
         return cls(
             entry,
             base_image,
             folder,
             constraints=distribution.carried("constraints.txt").read_text(),
-            requirements=tuple(sorted({*core, *extra})),
+            requirements=tuple(sorted({*distribution.core_requirements(), *extra})),
             wheel=distribution.content_hash(),
             files=files,
         )
