@@ -33,7 +33,7 @@ class VersionCache:
 
     def folder_of(self, version: Version) -> Path:
         """Return where the files of a version lie or shall lie."""
-        identity = f"{version.name}\0{version.version}\0{version.run_id}\0{version.digest}"
+        identity = f"{version.name}\0{version.version}\0{version.run_id}"
         key = hashlib.sha256(identity.encode()).hexdigest()[:12]
         return self._folder(version.name) / f"{version.version}-{key}"
 

@@ -91,8 +91,10 @@ class Lineup:
         if slot.version.run_id != version.run_id:
             event("replaced_in_registry", version=version.version, run=version.run_id, old_run=slot.version.run_id)
             self.load(version)
-        else:
+        elif slot.version != version:
             slot.version = version
+            if slot is self.serving:
+                self._remember(slot)
 
     def arrange(self, wish: Wish) -> None:
         """Flip to Production if it is prepared, and let go of what nobody asks for."""
@@ -134,6 +136,9 @@ class Lineup:
             self._leaving[old] = asyncio.get_running_loop().time() + self._workshop.settings.grace
             self._metrics.swaps.inc()
         event("flip", version=slot.version.version, was=old.version.version if old else None, digest=slot.digest)
+        self._remember(slot)
+
+    def _remember(self, slot: Slot) -> None:
         self._run(asyncio.to_thread(self._workshop.cache.remember, slot.version, slot.digest))
 
     def _let_go(self, slot: Slot) -> None:

@@ -30,7 +30,7 @@ class ServingSettings:
         timeout: longest computation of one request; then its process is killed and replaced.
         load_timeout: longest preparation of one version.
         grace: how long the previous version stays loaded after a flip.
-        drain: how long requests in flight may take to finish when the server stops (Docker waits 10 s before it kills).
+        drain: how long requests in flight may take to finish when the server stops (both engines wait 30 s).
         poll: pause between two looks at the registry.
         poll_prepared: the same while a candidate is prepared, so that a promotion is live at once.
         retry: pause before a Production version that failed is tried again.
@@ -48,7 +48,7 @@ class ServingSettings:
     timeout: float = 60.0
     load_timeout: float = 300.0
     grace: float = 30.0
-    drain: float = 8.0
+    drain: float = 20.0
     poll: float = 2.0
     poll_prepared: float = 0.2
     retry: float = 30.0

@@ -126,6 +126,20 @@ def test_a_version_whose_files_were_tampered_with_is_refused_while_the_old_one_s
     server.until(lambda model: model["error"] is None and model["candidate"] is None)
 
 
+def test_a_stage_that_somebody_changed_elsewhere_is_followed_and_a_way_back_is_at_once(
+    mlflow: FakeMlflow, start_server: StartServer
+) -> None:
+    server = start_server(STACKCTL_SERVING_GRACE="300")
+    server.serves("1")
+    old = server.children
+    mlflow.stages = {"2": "Production"}  # the old API's call: the alias still says 1
+    assert server.serves("2")["error"] is None
+    mlflow.promote("1")
+    server.serves("1")
+    assert old[0].is_running(), "version 1 was still loaded and could take over"
+    assert server.log.count("child_started") == 2
+
+
 def test_a_version_that_fails_its_golden_images_is_refused(mlflow: FakeMlflow, start_server: StartServer) -> None:
     server = start_server()
     server.serves("1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 from PIL import Image
 from unit.serving.fake_mlflow import FakeMlflow, FakeVersion
 
-from stackctl.errors import UsageError
+from stackctl import process
+from stackctl.errors import StackctlError, Unhealthy, UsageError
 from stackctl.serving import artifacts
 from stackctl.serving.cache import VersionCache
 from stackctl.serving.client import ModelServerClient
@@ -63,6 +65,12 @@ def test_the_gate_refuses_what_exceeds_its_queue_and_whoever_waits_too_long() ->
         assert (gate.computing, gate.waiting) == (0, 0)
 
     asyncio.run(scenario())
+
+
+def test_the_parent_imports_nothing_heavy() -> None:
+    code = "import sys, stackctl.serving.__main__; print([m for m in sys.argv[1:] if m in sys.modules])"
+    heavy = ["mlflow", "numpy", "pandas", "openvino", "cv2", "PIL", "fastapi"]
+    assert process.run([sys.executable, "-c", code, *heavy]).stdout == "[]\n"
 
 
 def test_a_report_is_told_from_a_log_line() -> None:
@@ -204,8 +212,6 @@ def test_the_client_tells_a_refusal_from_a_server_that_cannot_serve() -> None:
         code = request.content.decode()
         error = ServingError(code, f"because {code}")
         return httpx.Response(error.status, content=error.body, headers=error.headers)
-
-    from stackctl.errors import StackctlError, Unhealthy
 
     client = ModelServerClient("http://server", transport=httpx.MockTransport(answer))
     with pytest.raises(Unhealthy, match="because no_model"):
