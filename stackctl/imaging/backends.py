@@ -132,4 +132,8 @@ def _levels_to_levels(model: Any, channels: int, *, deep: bool) -> Any:
     answer = ops.round(ops.multiply(answer, peak), "half_to_even")
     if not deep:
         answer = ops.convert(answer, "u8")
-    return openvino.Model([answer], [levels], "levels_to_levels")
+    whole = openvino.Model([answer], [levels], "levels_to_levels")
+    whole.outputs[0].get_tensor().set_names({"upscaled_levels"})
+    for number, node in enumerate(whole.get_ordered_ops()):
+        node.set_friendly_name(f"node_{number}")  # OpenVINO's cache key contains names, and generated ones always differ
+    return whole

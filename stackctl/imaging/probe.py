@@ -8,7 +8,7 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .errors import AnimatedImage, CorruptImage, ImageTooLarge, UnsupportedFormat
+from .errors import AnimatedImage, CorruptImage, ImageTooLarge, ImagingError, UnsupportedFormat
 from .options import FORMATS, Format, Limits
 
 if TYPE_CHECKING:
@@ -88,6 +88,15 @@ def probe(data: bytes, limits: Limits | None = None) -> ImageInfo:
         raise ImageTooLarge(f"The image has {len(data):,} bytes; at most {limits.max_bytes:,} are accepted.")
     kind = sniff(data)
     image = open_lazily(data, kind)
+    try:
+        return _describe(image, kind, data, limits)
+    except ImagingError:
+        raise
+    except Exception as error:  # a header whose fields contradict their own types
+        raise CorruptImage(f"The {kind} header cannot be read: {error}") from error
+
+
+def _describe(image: Image.Image, kind: Format, data: bytes, limits: Limits) -> ImageInfo:
     width, height = _stored_size(image)
     if width < 1 or height < 1:
         raise CorruptImage(f"The {kind} header gives a size of {width}×{height}.")

@@ -146,14 +146,17 @@ def golden_inputs() -> dict[str, Pixels]:
 
 
 def fidelity(folder: Path) -> dict[str, Any]:
-    """Return how OpenVINO's answers compare with the golden ones, per precision; null where this CPU cannot say."""
+    """Return how OpenVINO's answers compare with the golden ones, per precision.
+
+    A precision is null where it cannot be measured: no OpenVINO in this environment, or no bf16 in this CPU.
+    """
     from stackctl.imaging import BadOption, Network, compare_golden
 
     found: dict[str, Any] = {}
     for precision in ("fp32", "bf16"):
         try:
             network = Network.load(folder / "network.onnx", precision=precision)
-        except BadOption:
+        except (BadOption, ModuleNotFoundError):
             found[precision] = None
             continue
         result = compare_golden(folder / "golden", network)

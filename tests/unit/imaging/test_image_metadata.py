@@ -125,3 +125,24 @@ def test_bilevel_images_become_grey(network: Network) -> None:
     Image.fromarray(np.asarray(pictures.noise(10, 12, 1))[:, :, 0]).convert("1").save(target, "PNG")
 
     assert pictures.opened(upscale(target.getvalue(), network)[0]).mode == "L"
+
+
+def test_a_cmyk_image_with_a_profile_that_does_not_fit_is_still_read(network: Network) -> None:
+    target = io.BytesIO()
+    Image.new("CMYK", (16, 16), (0, 200, 200, 0)).save(target, "JPEG", icc_profile=PROFILE)
+
+    encoded, _ = upscale(target.getvalue(), network)
+
+    assert pictures.opened(encoded).mode == "RGB"
+    assert "icc_profile" not in pictures.opened(encoded).info  # it described CMYK
+
+
+def test_a_jpeg_with_further_pictures_is_its_first(network: Network) -> None:
+    pair = [Image.fromarray(np.asarray(pictures.noise(10, 12, seed=seed))) for seed in (1, 2)]
+    target = io.BytesIO()
+    pair[0].save(target, "MPO", save_all=True, append_images=pair[1:])
+
+    encoded, report = upscale(target.getvalue(), network)
+
+    assert (report.source_format, report.out_width, report.out_height) == ("jpeg", 48, 40)
+    assert probe(encoded).format == "jpeg"

@@ -142,3 +142,16 @@ def test_bf16_is_refused_where_the_cpu_has_none(starter: Path) -> None:
     else:
         with pytest.raises(BadOption, match="no bf16"):
             Network.load(path, precision="bf16")
+
+
+def test_compiled_networks_are_kept_in_the_cache_folder(starter: Path, tmp_path: Path) -> None:
+    tile = np.zeros((8, 8, 3), np.uint8)
+    path = starter / "v1" / "network.onnx"
+
+    first = Network.load(path, cache_dir=tmp_path, threads=1).infer(tile)
+    kept = {file.name for file in tmp_path.iterdir()}
+    again = Network.load(path, cache_dir=tmp_path, threads=1).infer(tile)
+
+    assert kept
+    assert {file.name for file in tmp_path.iterdir()} == kept
+    assert np.array_equal(first, again)
