@@ -60,7 +60,7 @@ class DockerProject:
             restarts = int(attributes.get("RestartCount") or 0)
             health = (state.get("Health") or {}).get("Status")
             ended = state["Status"] in {"exited", "dead", "restarting"}
-            if restarts or (ended and state["ExitCode"] != 0):
+            if (restarts and health != "healthy") or (ended and state["ExitCode"] != 0):
                 wrong[name] = f"ended while it started ({_ending(attributes)})"
             elif state["Status"] == "running" and health in {"unhealthy", "starting"}:
                 wrong[name] = "did not become healthy"
