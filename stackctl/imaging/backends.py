@@ -135,5 +135,5 @@ def _levels_to_levels(model: Any, channels: int, *, deep: bool) -> Any:
     whole = openvino.Model([answer], [levels], "levels_to_levels")
     whole.outputs[0].get_tensor().set_names({"upscaled_levels"})
     for number, node in enumerate(whole.get_ordered_ops()):
-        node.set_friendly_name(f"node_{number}")  # OpenVINO's cache key contains names, and generated ones always differ
+        node.set_friendly_name(f"node_{number}")  # generated names differ each time and are part of the cache's key
     return whole
