@@ -81,14 +81,14 @@ def _suggest_promotion(screen: Terminal, versions: Sequence[ModelVersion]) -> No
 
 def _models_table(models: Sequence[RegisteredModel]) -> RenderableType:
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table("model", "latest", "production", "created")
+    table = Table("model", "latest", "production", "created", box=None, padding=(0, 2, 0, 0), header_style="dim")
     for model in models:
         production = model.production
         mark = "" if production.agrees else f" (alias {production.alias or 'none'}, stage {production.stage or 'none'})"
-        table.add_row(
-            model.name, model.latest or "–", (production.version or "–") + mark, f"{model.created_at:%Y-%m-%d}"
-        )
+        created = f"{model.created_at:%Y-%m-%d}"
+        table.add_row(Text(model.name), model.latest or "–", (production.version or "–") + mark, created)
     return table
 
 
@@ -98,8 +98,18 @@ def _versions_table(versions: Sequence[ModelVersion]) -> RenderableType:
 
     from stackctl.models.tags import SOURCE
 
-    names = sorted({name for version in versions for name in version.metrics})
-    table = Table("version", "stage", "aliases", "source", *names, "promoted")
+    names = sorted({name for version in versions for name in version.metrics if not name.endswith("_bicubic")})
+    table = Table(
+        "version",
+        "stage",
+        "aliases",
+        "source",
+        *names,
+        "promoted (UTC)",
+        box=None,
+        padding=(0, 2, 0, 0),
+        header_style="dim",
+    )
     for version in versions:
         table.add_row(
             version.version,
@@ -107,7 +117,7 @@ def _versions_table(versions: Sequence[ModelVersion]) -> RenderableType:
             Text(", ".join(version.aliases) or "–"),
             Text(version.tags.get(SOURCE, "–")),
             *(f"{version.metrics[name]:.4g}" if name in version.metrics else "–" for name in names),
-            version.promoted_at or "–",
+            (version.promoted_at or "–")[:16].replace("T", " "),
         )
     return table
 
@@ -117,6 +127,8 @@ def _version_table(version: ModelVersion) -> RenderableType:
     from rich.text import Text
 
     table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(overflow="fold")
     rows = {
         "model": version.name,
         "version": version.version,

@@ -79,7 +79,7 @@ class Promoter:
         production = self._registry.production_of(model)
         if production.agrees and production.version == version.version:
             live = self._await_live(model, version.version) if wait else None
-            return Promotion(model, version.version, version.version, None, False, self._since(began), live)
+            return Promotion(model, version.version, version.version, version.digest, False, self._since(began), live)
         journal = Journal.begin(production.version, version.version, by=self._owner, now=self._clock.now())
         try:
             digest = self._prepare(version, journal)
@@ -246,7 +246,7 @@ class Promoter:
                     "See `stackctl status` and `stackctl logs serving`.",
                 )
             self._progress("serving", f"waiting for version {number} (version {behind[0].version or 'none'} answers)")
-            self._clock.sleep(self._deadlines.poll)
+            self._clock.sleep(self._deadlines.poll_live)
 
     def _reach(self, server: ModelServer) -> ServerView:
         """Ask a server; one that does not answer gets a moment to come back."""

@@ -18,7 +18,8 @@ class Deadlines:
         live: for every server to serve the version, once it is committed.
         forget: for servers to drop what they still show of an earlier try.
         lease: how long somebody else's open journal is left alone.
-        poll: between two questions to a server.
+        poll: between two questions to a server that prepares.
+        poll_live: between two questions to a server that is about to flip.
     """
 
     reach: float = 3.0
@@ -26,7 +27,8 @@ class Deadlines:
     live: float = 60.0
     forget: float = 5.0
     lease: float = 900.0
-    poll: float = 0.1
+    poll: float = 0.25
+    poll_live: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Promotion:
         model: the registered model.
         previous: the version that was in Production before, or None.
         version: the version in Production now.
-        digest: its digest, or None where it was in Production already.
+        digest: its digest, or None where it was in Production already without one.
         changed: whether anything had to be done.
         seconds: from the first call to the last.
         live_seconds: from the commit until every server served it; None when that was not waited for.
