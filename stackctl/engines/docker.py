@@ -26,7 +26,7 @@ HEALTH_SECONDS = 240
 POLL_SECONDS = 0.4
 QUOTED_LINES = 20
 ONE_SHOT = "store-init"
-_PREFIX = re.compile(r"^(?P<service>[\w.-]+)-\d+ +\| ?(?P<line>.*)$")
+_PREFIX = re.compile(r"^(?:\x1b\[2K)*(?P<service>[\w.-]+)-\d+ +\| ?(?P<line>.*)$")
 
 
 class DockerEngine:
@@ -102,7 +102,7 @@ class DockerEngine:
         require_engine()
         if not self._project.exists():
             return
-        command = ["docker", "compose", "--project-name", self.stack.project, "logs", "--no-color"]
+        command = ["docker", "compose", "--ansi=never", "--project-name", self.stack.project, "logs", "--no-color"]
         command += ["--follow"] if follow else []
         command += [f"--tail={tail}"] if tail is not None else []
         command += [f"--since={since}"] if since else []
