@@ -1,6 +1,7 @@
 """The only place that starts a process.
 
-Whatever is started gets a session of its own, so that an interrupt or a time-out ends the whole group and leaves no orphan.
+Whatever is started gets a session of its own, so that an interrupt or a time-out ends its group and leaves
+no orphan.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import shlex
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -120,7 +121,7 @@ def start(
 
 def lines(
     argv: Sequence[str | os.PathLike[str]], *, cwd: Path | None = None, env: Mapping[str, str] | None = None
-) -> Iterator[str]:
+) -> Generator[str, None, None]:
     """Yield the lines of a program's standard output as they come; closing the iterator ends the program."""
     command = tuple(os.fspath(part) for part in argv)
     process = _spawn(

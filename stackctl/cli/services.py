@@ -53,7 +53,7 @@ def logs(
     screen = terminal(context)
     stack, engine = screen.engine()
     wanted = _known([service.name for service in stack.services], services)
-    with contextlib.closing(engine.logs(wanted, follow=follow, tail=tail, since=since)) as lines:  # type: ignore[type-var]
+    with contextlib.closing(engine.logs(wanted, follow=follow, tail=tail, since=since)) as lines:
         for line in lines:
             screen.line(line)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -81,7 +81,9 @@ class Engine(Protocol):
         """Return the state of every service of the stack, in start order; cheap, and right when nothing runs."""
         ...
 
-    def logs(self, services: Sequence[str], *, follow: bool, tail: int | None, since: str | None) -> Iterator[str]:
+    def logs(
+        self, services: Sequence[str], *, follow: bool, tail: int | None, since: str | None
+    ) -> Generator[str, None, None]:
         """Yield log lines, each beginning with its service's name; ``follow`` goes on until the iterator is closed."""
         ...
 

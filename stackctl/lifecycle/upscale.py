@@ -28,7 +28,7 @@ class Upscaled:
 def upscale(
     stack: Stack, source: Path, target: Path, *, outscale: float = 0.0, suffix: str = "out", image_format: str = "auto"
 ) -> Iterator[Upscaled]:
-    """Send every image of ``source`` (a file, or a folder with its subfolders) to the model server, one after the other.
+    """Send every image of ``source`` (a file, or a folder with its subfolders) to the model server, one by one.
 
     A result appears under its final name only when it is complete. An image that fails does not stop the others.
 
