@@ -47,7 +47,7 @@ def choose_format(wanted: str, source: Format, height: int, width: int) -> str:
 
 
 def encode(colour: Levels, alpha: Levels | None, carried: Metadata, *, to: str, quality: int) -> Encoded:
-    """Return the image as `to` (png, jpeg, webp, tiff).
+    """Return the image as `to` (png, jpeg, webp, tiff). The arrays are used up: their levels may change places.
 
     Args:
         colour: H×W×1 or H×W×3, uint8 or uint16.
@@ -91,7 +91,9 @@ def _opencv(suffix: str, pixels: Levels, parameter: str | None = None, value: in
 
     orders: dict[int, Any] = {1: None, 3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
     order = orders[pixels.shape[2]]
-    ready = pixels if order is None else cv2.cvtColor(pixels, order)
+    # In place: a second copy of the largest array would double the peak of memory.
+    pixels = np.require(pixels, requirements=["C", "W"])
+    ready = pixels if order is None else cv2.cvtColor(pixels, order, dst=pixels)
     done, encoded = cv2.imencode(suffix, ready, [getattr(cv2, parameter), value] if parameter else [])
     if not done:
         raise BackendError(f"OpenCV could not encode {pixels.shape} pixels as {suffix[1:]}.")
