@@ -16,8 +16,10 @@ from .errors import BadOption
 MAX_WINDOW = 544
 """Longest side in input pixels of a tile with its halo when it is chosen here."""
 _STEP = 16
-_UNBOUNDED_HALO = 32
-"""Overlap for networks without a known bound: seams are then small, not absent."""
+_LARGEST_HALO = 64
+"""Beyond it a tile would be mostly halo: such networks overlap by less than their field, and plans say so."""
+_PARTIAL_HALO = 32
+"""Overlap of networks whose field is too large or has no known bound: seams are then small, not absent."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def plan(height: int, width: int, halo: int | None, tile: int = 0) -> Plan:
     Args:
         height: of the input in pixels.
         width: of the input in pixels.
-        halo: what the network needs around a tile; None when unbounded.
+        halo: what the network needs around a tile, in pixels; None when unbounded.
         tile: side of a tile's core in pixels, without its halo; 0 chooses it.
 
     Raises:
@@ -60,9 +62,10 @@ def plan(height: int, width: int, halo: int | None, tile: int = 0) -> Plan:
     """
     if tile < 0:
         raise BadOption(f"tile must not be negative: {tile}")
-    margin = _UNBOUNDED_HALO if halo is None else halo
+    covered = halo is not None and halo <= _LARGEST_HALO
+    margin = halo if halo is not None and covered else _PARTIAL_HALO
     rows, columns = (_spans(length, margin, tile) for length in (height, width))
-    return Plan(rows, columns, exact=halo is not None or len(rows) * len(columns) == 1)
+    return Plan(rows, columns, exact=covered or len(rows) * len(columns) == 1)
 
 
 def _spans(length: int, halo: int, tile: int) -> tuple[Span, ...]:
@@ -82,9 +85,8 @@ def _spans(length: int, halo: int, tile: int) -> tuple[Span, ...]:
 
 def _balanced_window(length: int, halo: int) -> int:
     """Return the smallest window, in steps of 16, of the fewest tiles that cover the length."""
-    longest = max(MAX_WINDOW, 4 * halo + _STEP)
-    if length <= longest:
+    if length <= MAX_WINDOW:
         return length
-    count = math.ceil((length - 2 * halo) / (longest - 2 * halo))
+    count = math.ceil((length - 2 * halo) / (MAX_WINDOW - 2 * halo))
     needed = math.ceil((length + (count - 1) * 2 * halo) / count)
-    return min(longest, math.ceil(needed / _STEP) * _STEP)
+    return min(MAX_WINDOW, math.ceil(needed / _STEP) * _STEP)

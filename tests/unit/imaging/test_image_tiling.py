@@ -53,7 +53,14 @@ def test_tiling_a_square_of_1024_costs_little_more_than_its_area(halo: int, most
     assert computed / 1024**2 <= most
 
 
-def test_without_a_bound_tiles_overlap_and_say_that_they_are_not_exact() -> None:
-    assert not plan(1000, 1000, None).exact
-    assert plan(100, 100, None).exact
+@pytest.mark.parametrize("halo", [None, 348])
+def test_a_field_that_no_tile_can_carry_is_overlapped_and_said_to_be_inexact(halo: int | None) -> None:
+    tiles = plan(1000, 1000, halo)
+
+    assert not tiles.exact
+    assert tiles.rows[0].stop - tiles.rows[1].start >= 64
+    assert plan(100, 100, halo).exact
+
+
+def test_a_field_that_tiles_carry_is_exact() -> None:
     assert plan(1000, 1000, 10).exact

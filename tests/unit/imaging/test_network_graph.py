@@ -73,6 +73,24 @@ def test_bilinear_enlargement_reaches_one_pixel_further() -> None:
     assert read_facts(ov.Model([enlarge(start, 2, "linear_onnx")], [start])).halo == 1
 
 
+def test_a_dense_block_as_in_rrdb_networks_adds_up() -> None:
+    start = image()
+    first = convolution(start, 3, 3)
+    out = first
+    for _ in range(3):
+        dense = [out]
+        for number in range(5):
+            joined = ops.concat(dense, 1) if number else out
+            grown = convolution(joined, 3, 3, channels=3 * len(dense))
+            dense.append(ops.prelu(grown, ops.constant(np.array([0.2], np.float32))))
+        out = ops.add(ops.multiply(dense[-1], np.float32(0.2)), out)
+    out = convolution(enlarge(convolution(ops.add(convolution(out, 3, 3), first), 3, 3), 4), 3, 3)
+
+    facts = read_facts(ov.Model([out], [start]))
+
+    assert (facts.scale, facts.halo) == (4, 1 + 15 + 1 + 1 + 1)  # the last one is a quarter, rounded up
+
+
 def test_an_operation_over_the_whole_image_has_no_bound() -> None:
     start = image()
     mean = ops.reduce_mean(start, ops.constant(np.array([2, 3], np.int64)), keep_dims=True)
