@@ -1,6 +1,6 @@
 """One HTTP exchange with a child over its Unix socket.
 
-A client library costs 12 to 15 ms more for a 2 MB answer than this (docs/decisions/0040), and a connection is never reused:
+A client library costs 12 to 15 ms more for a 2 MB answer (docs/decisions/0040), and a connection is never reused:
 a child may have been replaced in between.
 """
 
