@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,8 +19,8 @@ def _group() -> None:
 @app.command("upscale")
 def upscale(
     context: typer.Context,
-    source: Annotated[Path, typer.Argument(metavar="IN", exists=True, help="An image, or a folder of images.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", file_okay=False, help="Folder for the results.")],
+    source: Annotated[str, typer.Argument(metavar="IN", help="An image, a folder, or s3://BUCKET/PREFIX.")],
+    target: Annotated[str, typer.Argument(metavar="OUT", help="A folder or s3://BUCKET/PREFIX for the results.")],
     outscale: Annotated[
         float, typer.Option("-s", "--outscale", min=0, help="Final scale; 0: the network's own.")
     ] = 0.0,
@@ -38,12 +37,12 @@ def upscale(
         if item.error:
             screen.warn(f"{item.source}: {item.error}")
         elif not screen.json:
-            screen.line(str(item.result))
+            screen.line(item.result or "")
     if screen.json:
         results = [
             {
-                "source": str(item.source),
-                "result": str(item.result) if item.result else None,
+                "source": item.source,
+                "result": item.result,
                 "version": item.version,
                 "error": item.error,
             }

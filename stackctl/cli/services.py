@@ -149,6 +149,8 @@ def _table(report: StackStatus) -> RenderableType:
         registry = f"Production is {model.production}" if model.production else "nothing is in Production"
         mark = Text("✓ ", style="green") if model.agrees else Text("✗ ", style="red")
         lines.append(mark.append_text(Text(f"{model.name}: serves {served}; {registry}", style="default")))
+    if report.model and report.model.recovered:
+        lines.append(Text(report.model.recovered, style="dim"))
     lines += [Text(f"⚠ {problem}", style="yellow") for problem in report.problems]
     if report.problems:
         lines.append(Text("→ stackctl logs SERVICE, stackctl doctor", style="dim"))

@@ -33,12 +33,13 @@ class ServiceReport:
 
 @dataclass(frozen=True)
 class ModelReport:
-    """The served version against the registry's Production."""
+    """The served version against the registry's; ``recovered``: what became of an interrupted promotion."""
 
     name: str
     served: str | None
     production: str | None
     error: str | None = None
+    recovered: str | None = None
 
     @property
     def agrees(self) -> bool:
@@ -119,16 +120,25 @@ def _report(service: Service, state: ServiceState, health: Health | None) -> Ser
 
 
 def _model(stack: Stack) -> ModelReport:
+    from stackctl.lifecycle.promote import recover
     from stackctl.models import Registry
     from stackctl.serving.client import ModelServerClient
 
-    served: str | None = None
+    name, served, production = stack.settings.model, None, None
     try:
-        shown = ModelServerClient(stack.endpoints.serving).model()
-        served = shown["version"]
-        with Registry.of(stack) as registry:
-            registered = registry.find_model(stack.settings.model)
-        production = registered.production.version if registered else None
-        return ModelReport(stack.settings.model, served, production, shown["error"])
+        with ModelServerClient(stack.endpoints.serving) as server, Registry.of(stack) as registry:
+            recovered = recover(stack, registry=registry)
+            shown = server.model()
+            served = shown["version"]
+            registered = registry.find_model(name)
+            if registered is not None:
+                production = registered.production.version
+                going_on = recovered is not None and recovered.outcome == "running"
+                if not registered.production.agrees and not going_on:
+                    stage, alias = registered.production.stage or "none", registered.production.alias or "none"
+                    return ModelReport(
+                        name, served, production, f"stage (version {stage}) and alias ({alias}) disagree"
+                    )
+        return ModelReport(name, served, production, shown["error"], recovered.sentence if recovered else None)
     except StackctlError as error:
-        return ModelReport(stack.settings.model, served, None, error.message)
+        return ModelReport(name, served, production, error.message)

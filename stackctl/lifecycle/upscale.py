@@ -6,10 +6,14 @@ import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Protocol
 
 from stackctl.errors import StackctlError, Unhealthy, UsageError
 from stackctl.stack import Stack
+
+if TYPE_CHECKING:
+    from stackctl.store.urls import ObjectStore
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 EXTENSIONS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "bmp": ".bmp"}
@@ -19,18 +23,44 @@ EXTENSIONS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "b
 class Upscaled:
     """One input: where its result is and which version made it, or why there is none."""
 
-    source: Path
-    result: Path | None
+    source: str
+    result: str | None
     version: str | None
     error: str | None = None
 
 
-def upscale(
-    stack: Stack, source: Path, target: Path, *, outscale: float = 0.0, suffix: str = "out", image_format: str = "auto"
-) -> Iterator[Upscaled]:
-    """Send every image of ``source`` (a file, or a folder with its subfolders) to the model server, one by one.
+class Place(Protocol):
+    """A folder of images, on this machine or in the object store."""
 
-    A result appears under its final name only when it is complete. An image that fails does not stop the others.
+    def names(self) -> list[str]:
+        """Return the images below it, as relative POSIX paths, sorted."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """Return one image's bytes."""
+        ...
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write one image; a reader sees all of it or nothing."""
+        ...
+
+    def full(self, name: str) -> str:
+        """Return a name as a person would write it."""
+        ...
+
+
+def upscale(
+    stack: Stack, source: str, target: str, *, outscale: float = 0.0, suffix: str = "out", image_format: str = "auto"
+) -> Iterator[Upscaled]:
+    """Send every image of ``source`` to the model server, one by one; an image that fails does not stop the others.
+
+    Args:
+        stack: whose model server, and whose object store for ``s3://`` URLs.
+        source: an image, a folder (with its subfolders), or ``s3://BUCKET/PREFIX``.
+        target: a folder or ``s3://BUCKET/PREFIX``.
+        outscale: size of a result over the size of its input; 0 is the network's own scale.
+        suffix: results are named ``NAME_suffix``.
+        image_format: encoding of the results; ``auto`` keeps that of the input.
 
     Raises:
         UsageError: there is no image in ``source``.
@@ -38,47 +68,90 @@ def upscale(
     """
     from stackctl.serving.client import ModelServerClient
 
-    client = ModelServerClient(stack.endpoints.serving)
-    for image in images_in(source):
-        folder = target / (image.parent.relative_to(source) if source.is_dir() else Path())
-        try:
-            served = client.upscale(image.read_bytes(), outscale=outscale, format=image_format)
-        except Unhealthy:
-            raise
-        except StackctlError as error:
-            yield Upscaled(image, None, None, error.message)
-            continue
-        result = folder / (f"{image.stem}_{suffix}" if suffix else image.stem)
-        result = result.with_name(result.name + EXTENSIONS.get(served.content_type.partition("/")[2], image.suffix))
-        write_atomically(result, served.data)
-        yield Upscaled(image, result, served.version)
-
-
-def images_in(source: Path) -> list[Path]:
-    """Return the images in a folder and its subfolders, sorted; or ``source`` itself.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if source.is_file():
-        return [source]
-    found = sorted(file for file in source.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-    if not found:
+    inbound, outbound = place_of(stack, source), place_of(stack, target)
+    names = inbound.names()
+    if not names:
         raise UsageError(f"There is no image in {source}.", f"Images end in {', '.join(sorted(SUFFIXES))}.")
-    return found
+    with ModelServerClient(stack.endpoints.serving) as server:
+        for name in names:
+            try:
+                served = server.upscale(inbound.read(name), outscale=outscale, format=image_format)
+            except Unhealthy:
+                raise
+            except StackctlError as error:
+                yield Upscaled(inbound.full(name), None, None, error.message)
+                continue
+            extension = EXTENSIONS.get(served.content_type.partition("/")[2], PurePosixPath(name).suffix)
+            result = str(PurePosixPath(name).with_suffix("")) + (f"_{suffix}" if suffix else "") + extension
+            outbound.write(result, served.data)
+            yield Upscaled(inbound.full(name), outbound.full(result), served.version)
 
 
-def write_atomically(file: Path, data: bytes) -> None:
-    """Write ``data`` so that ``file`` is either absent (or old) or complete, also after a crash."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=".partial-")
-    try:
-        with os.fdopen(descriptor, "wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+def place_of(stack: Stack, where: str) -> Place:
+    """Return the place that a path or an ``s3://`` URL means on this stack."""
+    if where.startswith("s3://"):
+        from stackctl.store.urls import open_store
+
+        return Objects(open_store(stack, where))
+    return Files(Path(where))
+
+
+@dataclass(frozen=True)
+class Files:
+    """Images in a folder of this machine, or a single file."""
+
+    root: Path
+
+    def names(self) -> list[str]:
+        """Return the images below the folder; a single file is its own only image."""
+        if self.root.is_file():
+            return [self.root.name]
+        found = (file for file in self.root.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        return sorted(file.relative_to(self.root).as_posix() for file in found)
+
+    def read(self, name: str) -> bytes:
+        """Return one image's bytes."""
+        return (self.root if self.root.is_file() else self.root / name).read_bytes()
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file that is absent (or old) or complete, also after a crash."""
+        file = self.root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=".partial-")
+        try:
+            with os.fdopen(descriptor, "wb") as handle:
+                handle.write(data)
+                handle.flush()
+                os.fsync(handle.fileno())
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(file)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    def full(self, name: str) -> str:
+        """Return the file's path."""
+        return str(self.root if self.root.is_file() else self.root / name)
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Images under an ``s3://`` URL."""
+
+    store: ObjectStore
+
+    def names(self) -> list[str]:
+        """Return the keys of the images below the URL."""
+        return sorted(found.key for found in self.store.list() if PurePosixPath(found.key).suffix.lower() in SUFFIXES)
+
+    def read(self, name: str) -> bytes:
+        """Return one image's bytes."""
+        return self.store.get(name)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write one object."""
+        self.store.put(name, data)
+
+    def full(self, name: str) -> str:
+        """Return the object's URL."""
+        return f"{self.store.url}/{name}"
