@@ -41,7 +41,7 @@ CATALOGUE: dict[str, Image] = {
         Image("store", "MinIO, built from source", carries_wheel=False, needs_go=True),
         Image("mlflow", "MLflow's tracking server and registry", extra="mlflow", software="mlflow"),
         Image("serving", "the model server", extra="serve"),
-        Image("demo", "the Flask demo", extra="demo", needs_core=False),
+        Image("demo", "the Flask demo", extra="demo"),
         Image("train", "torch and what trains and converts models", in_stack=False),
     )
 }
