@@ -18,12 +18,13 @@ def _silent(what: str, state: str) -> None:
     """Report no progress."""
 
 
-@pytest.fixture
-def python(monkeypatch: pytest.MonkeyPatch, shared_folder: Path | None) -> Path:
+@pytest.fixture(scope="module")
+def python(shared_folder: Path | None) -> Path:
     """Return the interpreter of the training environment, which is made at first use."""
-    if shared_folder and (shared_folder / "wheels").is_dir():
-        monkeypatch.setenv("STACKCTL_WHEELHOUSE", str(shared_folder / "wheels"))
-    return train_environment(_silent)
+    with pytest.MonkeyPatch.context() as patch:
+        if shared_folder and (shared_folder / "wheels").is_dir():
+            patch.setenv("STACKCTL_WHEELHOUSE", str(shared_folder / "wheels"))
+        return train_environment(_silent)
 
 
 def train(python: Path, out: Path, *, seed: int = 3) -> process.Completed:
