@@ -8,7 +8,7 @@ import re
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 
 from stackctl import images, process
@@ -96,7 +96,9 @@ class DockerEngine:
         """Return the state of every service; memory is what Docker counts against its limit, without the page cache."""
         return self._project.states([service.name for service in self.stack.services])
 
-    def logs(self, services: Sequence[str], *, follow: bool, tail: int | None, since: str | None) -> Iterator[str]:
+    def logs(
+        self, services: Sequence[str], *, follow: bool, tail: int | None, since: str | None
+    ) -> Generator[str, None, None]:
         """Yield ``NAME | line``; see ``Engine.logs``."""
         names = self._known(services) if services else []
         require_engine()
@@ -108,7 +110,7 @@ class DockerEngine:
         command += [f"--since={since}"] if since else []
         with tempfile.TemporaryDirectory() as empty:
             lines = process.lines([*command, *names], cwd=Path(empty), env=_WITHOUT_FILE)
-            with contextlib.closing(lines):  # type: ignore[type-var]
+            with contextlib.closing(lines):
                 for line in lines:
                     found = _PREFIX.match(line)
                     yield f"{found['service']} | {found['line']}" if found else line

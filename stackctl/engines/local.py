@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,7 +128,9 @@ class LocalEngine:
             for service in self.stack.services
         ]
 
-    def logs(self, services: Sequence[str], *, follow: bool, tail: int | None, since: str | None) -> Iterator[str]:
+    def logs(
+        self, services: Sequence[str], *, follow: bool, tail: int | None, since: str | None
+    ) -> Generator[str, None, None]:
         """Yield ``NAME | line`` (no service named: all of them, one after another); ``since`` is exact to 5 s."""
         names = self._known(services) or [service.name for service in self.stack.services]
         return read_logs(self._logs, names, follow=follow, tail=tail, since=since)

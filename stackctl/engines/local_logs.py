@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def since_time(text: str, now: float) -> float:
 
 def read_logs(
     folder: Path, services: Sequence[str], *, follow: bool, tail: int | None, since: str | None
-) -> Iterator[str]:
+) -> Generator[str, None, None]:
     """Yield ``NAME | line`` for each line, service by service; with ``follow`` go on with new lines as they come.
 
     Args:
