@@ -60,14 +60,13 @@ def logs(
 
 def restart(context: typer.Context, services: Services = None) -> None:
     """Restart services and wait until they are healthy."""
-    from stackctl.lifecycle.status import status as ask
+    from stackctl.lifecycle.up import restart as start_again
 
     screen = terminal(context)
     stack, engine = screen.engine()
     wanted = _known([service.name for service in stack.services], services)
     with screen.progress() as progress:
-        engine.restart(wanted, progress)
-    report = ask(stack, engine)
+        report = start_again(stack, engine, wanted, progress)
     _print_status(screen, report)
     _exit_when_degraded(report)
 

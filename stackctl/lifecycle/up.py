@@ -1,11 +1,18 @@
-"""``stackctl up``: from a folder to running, healthy services."""
+"""``stackctl up`` and ``restart``: from a folder to running, healthy services that serve what is in Production."""
 
 from __future__ import annotations
+
+import time
+from collections.abc import Sequence
 
 from stackctl.engines import Engine, Progress
 from stackctl.lifecycle.preflight import preflight
 from stackctl.lifecycle.status import StackStatus, status
 from stackctl.stack import Stack
+
+LOAD_SECONDS = 120.0
+"""How long a model server that just started may take to load the version that is in Production."""
+POLL_SECONDS = 0.3
 
 
 def up(stack: Stack, engine: Engine, progress: Progress) -> StackStatus:
@@ -18,4 +25,26 @@ def up(stack: Stack, engine: Engine, progress: Progress) -> StackStatus:
     preflight(stack, engine)
     engine.prepare(progress)
     engine.up([service.name for service in stack.services], progress)
-    return status(stack, engine)
+    return _settled(stack, engine, progress)
+
+
+def restart(stack: Stack, engine: Engine, services: Sequence[str], progress: Progress) -> StackStatus:
+    """Restart services and return how the stack is once they are healthy again.
+
+    Raises:
+        Unhealthy: a service did not become healthy.
+    """
+    engine.restart(services, progress)
+    return _settled(stack, engine, progress)
+
+
+def _settled(stack: Stack, engine: Engine, progress: Progress) -> StackStatus:
+    """Return the stack's status once the model server has loaded what is in Production, or says why it cannot."""
+    deadline = time.monotonic() + LOAD_SECONDS
+    while True:
+        report = status(stack, engine)
+        loading = report.model and report.model.production and report.model.served is None and not report.model.error
+        if not loading or not report.model or time.monotonic() > deadline:
+            return report
+        progress("serving", f"loading version {report.model.production}")
+        time.sleep(POLL_SECONDS)
