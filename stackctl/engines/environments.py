@@ -35,7 +35,12 @@ TRAIN_PACKAGES = (
     "opencv-python-headless",
     "scikit-image",
     "scikit-learn",
+    # what spandrel, basicsr and realesrgan import, because they are installed without what they name
+    "einops",
     "pyyaml",
+    "requests",
+    "safetensors",
+    "scipy",
     "tqdm",
 )
 # realesrgan and basicsr import torchvision's old layout (<= 0.16) and name packages that need a CUDA torch.
