@@ -71,7 +71,7 @@ def docker_environment(stack: Stack, images: dict[str, str]) -> dict[str, str]:
         else settings.store.endpoint or "",
         "STACKCTL_MLFLOW_URI": "http://mlflow:5000" if bundled_mlflow else stack.endpoints.mlflow,
         "STACKCTL_REGISTRY_URI": "" if bundled_mlflow else stack.endpoints.registry,
-        "STACKCTL_MLFLOW_ARTIFACTS": f"s3://{settings.buckets.mlflow}",
+        "STACKCTL_MLFLOW_ARTIFACTS": _bucket_of_artifacts(stack),
         **{f"STACKCTL_IMAGE_{name.upper()}": reference for name, reference in sorted(images.items())},
         **{f"STACKCTL_MEMORY_{name.upper()}": limit for name, limit in settings.memory},
         "STACKCTL_GO_MEMORY_STORE": _go_memory(settings.memory.store),
@@ -81,7 +81,7 @@ def docker_environment(stack: Stack, images: dict[str, str]) -> dict[str, str]:
 def local_environment(stack: Stack) -> dict[str, str]:
     """Return what supervisord interpolates and hands to the local engine's processes."""
     settings = stack.settings
-    artifacts = f"{stack.var / 'artifacts'}" if settings.store.kind == "folder" else f"s3://{settings.buckets.mlflow}"
+    artifacts = f"{stack.var / 'artifacts'}" if settings.store.kind == "folder" else _bucket_of_artifacts(stack)
     environment = {
         **shared_environment(stack),
         **QUIET,
@@ -120,6 +120,11 @@ def _go_memory(limit: str) -> str:
     """Return Go's soft memory limit for a container's hard one: 70 % of it."""
     mebibytes = int(limit[:-1]) * (1024 if limit.endswith("g") else 1)
     return f"{mebibytes * 7 // 10}MiB"
+
+
+def _bucket_of_artifacts(stack: Stack) -> str:
+    """Return MLflow's destination in the store; the scheme is that of ``stackctl.store.mlflow_artifacts``."""
+    return f"proxied-s3://{stack.settings.buckets.mlflow}"
 
 
 def _quoted(value: str) -> str:
