@@ -127,8 +127,8 @@ def _table(report: StackStatus) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
-    for heading in ("Service", "State", "Health", "URL", "Version", "Memory", "Restarts"):
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("Service", "State", "Health", "URL", "Memory", "Restarts"):
         table.add_column(heading, justify="right" if heading in {"Memory", "Restarts"} else "left", no_wrap=True)
     for service in report.services:
         color = {"healthy": "green", "unhealthy": "red"}.get(service.health, "dim")
@@ -137,11 +137,13 @@ def _table(report: StackStatus) -> RenderableType:
             service.state,
             Text(service.health, style=color),
             service.url,
-            service.version or "–",
             bytes_in_words(service.memory),
             str(service.restarts),
         )
+    versions = ", ".join(f"{service.name} {service.version}" for service in report.services if service.version)
     lines: list[RenderableType] = [table]
+    if versions:
+        lines.append(Text(f"Versions: {versions}", style="dim"))
     if report.model:
         model = report.model
         served = f"version {model.served}" if model.served else "no version yet"

@@ -31,6 +31,7 @@ TRAIN_PACKAGES = (
     "numpy",
     "onnx",
     "onnxscript",
+    "openvino",
     "pillow",
     "opencv-python-headless",
     "scikit-image",

@@ -1,0 +1,136 @@
+"""What the containers of a running stack may and may not do, seen from inside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.cli import Cli
+from support.stacks import Stacks
+from testcontainers.compose import DockerCompose
+
+from stackctl.process import run
+
+pytestmark = [pytest.mark.slow, pytest.mark.docker, pytest.mark.usefixtures("docker")]
+
+REACHES = """
+import socket, sys
+try:
+    socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3).close()
+    print("reached")
+except OSError:
+    print("no way")
+"""
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+    """Return a running stack under Docker."""
+    maker = Stacks(tmp_path_factory.mktemp("containers"))
+    try:
+        cli = maker.make("contained", "docker")
+        cli.run("up")
+        yield cli
+    finally:
+        maker.destroy()
+
+
+@pytest.fixture
+def compose(running: Cli) -> DockerCompose:
+    """Return the running stack as testcontainers sees it: its own Compose file and derived variables."""
+    assert running.folder is not None
+    return DockerCompose(context=running.folder, compose_file_name="compose.yaml", env_file=[".env"])
+
+
+def container_ids(cli: Cli) -> str:
+    """Return the ids of the stack's running containers, one a line."""
+    assert cli.folder is not None
+    return run(["docker", "ps", "-q", "--filter", f"label=com.docker.compose.project={cli.folder.name}"]).stdout
+
+
+def says(compose: DockerCompose, service: str, *command: str) -> str:
+    """Return what a command prints inside a service's container."""
+    output, _error, _status = compose.exec_in_container(list(command), service)
+    return str(output).strip()
+
+
+@pytest.mark.parametrize(
+    ("service", "host", "port", "expected"),
+    [
+        ("demo", "serving", "8888", "reached"),
+        ("demo", "store", "9000", "no way"),
+        ("demo", "mlflow", "5000", "no way"),
+        ("serving", "mlflow", "5000", "reached"),
+    ],
+)
+def test_the_demo_reaches_the_model_server_and_nothing_behind_it(
+    compose: DockerCompose, service: str, host: str, port: str, expected: str
+) -> None:
+    assert says(compose, service, "python", "-c", REACHES, host, port) == expected
+
+
+@pytest.mark.parametrize("service", ["mlflow", "serving", "demo"])
+def test_a_service_is_not_root_and_cannot_change_its_own_system(compose: DockerCompose, service: str) -> None:
+    assert says(compose, service, "id", "-u") == "1000"
+    script = "touch /opt/changed 2>/dev/null && echo changed || echo refused"
+    assert says(compose, service, "sh", "-c", script) == "refused"
+
+
+def test_every_container_has_limits_and_no_privileges(running: Cli) -> None:
+    assert running.folder is not None
+    wanted = "{{.HostConfig.Memory}} {{.HostConfig.PidsLimit}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}}"
+    ids = run(
+        ["docker", "ps", "-q", "--filter", f"label=com.docker.compose.project={running.folder.name}"]
+    ).stdout.split()
+    assert len(ids) == 4
+    for line in run(["docker", "inspect", "--format", wanted, *ids]).stdout.splitlines():
+        memory, pids, read_only, capabilities, options = line.split(" ", 4)
+        assert int(memory) > 0
+        assert int(pids) > 0
+        assert read_only == "true"
+        assert capabilities == "[ALL]"
+        assert "no-new-privileges" in options
+
+
+def test_published_ports_are_on_loopback_only(compose: DockerCompose) -> None:
+    published = [
+        port.URL for container in compose.get_containers() for port in container.Publishers if port.PublishedPort
+    ]
+    assert published
+    assert set(published) == {"127.0.0.1"}
+
+
+def test_an_unchanged_up_starts_and_builds_nothing(running: Cli) -> None:
+    assert running.folder is not None
+    command = [
+        "docker",
+        "ps",
+        "-q",
+        "--no-trunc",
+        "--filter",
+        f"label=com.docker.compose.project={running.folder.name}",
+    ]
+    before = run(command).stdout
+    done = running.run("up")
+    assert "build" not in done.stderr
+    assert run(command).stdout == before
+
+
+def test_a_killed_service_comes_back(running: Cli, compose: DockerCompose) -> None:
+    container = compose.get_container("demo")
+    run(["docker", "exec", str(container.ID), "python", "-c", "import os, signal; os.kill(1, signal.SIGTERM)"])
+    report = running.json("up")
+    assert report["state"] == "healthy"
+
+
+def test_files_brought_by_another_person_join_the_compose_files(running: Cli) -> None:
+    assert running.folder is not None
+    override = Path(running.folder / "compose.override.yaml")
+    override.write_text("services:\n  demo:\n    labels:\n      added: by-hand\n")
+    try:
+        running.run("up")
+        found = run(["docker", "ps", "-q", "--filter", "label=added=by-hand"]).stdout.split()
+        assert len(found) == 1
+    finally:
+        override.unlink()
