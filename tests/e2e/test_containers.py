@@ -78,11 +78,9 @@ def test_a_service_is_not_root_and_cannot_change_its_own_system(compose: DockerC
 
 
 def test_every_container_has_limits_and_no_privileges(running: Cli) -> None:
-    assert running.folder is not None
-    wanted = "{{.HostConfig.Memory}} {{.HostConfig.PidsLimit}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}}"
-    ids = run(
-        ["docker", "ps", "-q", "--filter", f"label=com.docker.compose.project={running.folder.name}"]
-    ).stdout.split()
+    fields = ("Memory", "PidsLimit", "ReadonlyRootfs", "CapDrop", "SecurityOpt")
+    wanted = " ".join(f"{{{{.HostConfig.{field}}}}}" for field in fields)
+    ids = container_ids(running).split()
     assert len(ids) == 4
     for line in run(["docker", "inspect", "--format", wanted, *ids]).stdout.splitlines():
         memory, pids, read_only, capabilities, options = line.split(" ", 4)
