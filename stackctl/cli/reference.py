@@ -51,9 +51,14 @@ def _argument(parameter: Any) -> str:
 
 def _options(command: Any, title: str, summary: str = "") -> str:
     lines = [f"**{title}**" + (f": {summary}" if summary else ""), ""]
-    for parameter in command.params:
-        option = parameter.param_type_name == "option" and parameter.name != "help"
-        if option and "completion" not in parameter.name:
-            value = "" if parameter.is_flag else f" {(parameter.metavar or parameter.type.name).upper()}"
-            lines.append(f"- `{', '.join(parameter.opts)}{value}`: {parameter.help}")
+    lines += [
+        f"- `{', '.join([*option.opts, *option.secondary_opts])}{_value(option)}`: {option.help}"
+        for option in command.params
+        if option.param_type_name == "option" and option.name != "help" and "completion" not in option.name
+    ]
     return "\n".join(lines) + ("\n" if len(lines) > 2 else "")
+
+
+def _value(option: Any) -> str:
+    """Return what stands for an option's value: nothing for a switch."""
+    return "" if option.is_flag else f" {option.metavar or option.name.upper()}"
