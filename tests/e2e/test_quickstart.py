@@ -1,0 +1,110 @@
+"""The README's first command, in a copy of the checkout with nothing installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from support.cli import Cli
+from support.served import served_model
+
+from stackctl.process import run, start
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+LEFT_BEHIND = shutil.ignore_patterns(".git", ".venv", "my-stack", ".*_cache", "__pycache__", ".hypothesis")
+INTERRUPTED = 130
+
+
+def eventually(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen within {seconds:.0f} s"
+        time.sleep(0.1)
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Return the command lines of processes that work for a folder."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        words = " ".join(process.info["cmdline"] or ())
+        if str(folder) in words or str(process.info["cwd"] or "").startswith(str(folder)):
+            found.append(words)
+    return found
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return a copy of this checkout without anything that was made in it."""
+    folder = tmp_path_factory.mktemp("quickstart") / "stackctl"
+    shutil.copytree(ROOT, folder, ignore=LEFT_BEHIND)
+    yield folder
+    if (folder / "my-stack").is_dir():
+        run([folder / ".venv/bin/stackctl", "-C", folder / "my-stack", "destroy", "--yes"], check=False)
+
+
+def cli_of(checkout: Path) -> Cli:
+    """Return the command line that quickstart installed, for the stack it made."""
+    return Cli(checkout / "my-stack", executable=(str(checkout / ".venv/bin/stackctl"),), cwd=checkout)
+
+
+def test_one_command_leads_to_a_served_model_and_a_second_time_changes_nothing(checkout: Path) -> None:
+    printed = run([checkout / "scripts/quickstart"], cwd=checkout.parent, timeout=600).stdout
+    assert all(word in printed for word in ("Demo", "MLflow", "Results", "Where the time went", "Try next"))
+    assert served_model(cli_of(checkout))["version"] == "1"
+    results = sorted(file.name for file in (checkout / "my-stack/data/outbound").glob("*_out.*"))
+    assert len(results) == 5
+
+    cli_of(checkout).run("promote", "super-resolution", "2")
+    run([checkout / "scripts/quickstart"], cwd=checkout.parent, timeout=300)
+    assert served_model(cli_of(checkout))["version"] == "2"
+    assert len(cli_of(checkout).json("models", "show", "super-resolution")["versions"]) == 2
+
+
+def test_every_command_that_quickstart_suggests_exists(checkout: Path) -> None:
+    text = (checkout / "scripts/quickstart").read_text().partition("Try next")[2]
+    suggested = [line.split("  ")[1].split() for line in text.splitlines() if line.startswith("  stackctl ")]
+    assert len(suggested) == 5
+    for words in suggested:
+        command = [word for word in words[1:3] if word.isalpha()]
+        names = command if command[0] == "models" else command[:1]
+        cli_of(checkout).run(*names, "--help")
+
+
+def test_ctrl_c_leaves_nothing_running(checkout: Path) -> None:
+    cli_of(checkout).run("down")
+    log = checkout.parent / "interrupted.log"
+    quickstart = start([checkout / "scripts/quickstart"], cwd=checkout, log=log)
+    eventually(lambda: any("supervisord" in words for words in processes_of(checkout / "my-stack")), 120, "a start")
+    os.killpg(quickstart.pid, signal.SIGINT)
+    assert quickstart.wait(60) == INTERRUPTED
+    eventually(lambda: processes_of(checkout / "my-stack") == [], 10, "the end of every process")
+
+
+def test_ctrl_c_ends_a_followed_log_with_130(checkout: Path) -> None:
+    cli = cli_of(checkout)
+    cli.run("up")
+    log = checkout.parent / "followed.log"
+    following = start([*cli.executable, "-C", str(cli.folder), "logs", "-f", "serving"], log=log)
+    eventually(lambda: "serving | " in log.read_text(), 30, "a first line")
+    os.kill(following.pid, signal.SIGINT)
+    assert following.wait(20) == INTERRUPTED
+    assert cli.json("status")["state"] == "healthy"
+
+
+def test_ctrl_c_during_up_exits_130_and_leaves_no_process(checkout: Path) -> None:
+    cli = cli_of(checkout)
+    cli.run("down")
+    starting = start([*cli.executable, "-C", str(cli.folder), "up"], log=checkout.parent / "up.log")
+    eventually(lambda: any("mlflow" in words for words in processes_of(checkout / "my-stack")), 60, "a first service")
+    os.kill(starting.pid, signal.SIGINT)
+    assert starting.wait(60) == INTERRUPTED
+    eventually(lambda: processes_of(checkout / "my-stack") == [], 10, "the end of every process")
