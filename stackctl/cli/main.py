@@ -18,6 +18,8 @@ INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with the code that the outcome has."""
+    # Looking for pydantic's plugins reads the metadata of every installed distribution; none is wanted here.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from stackctl.cli.app import app
 
     arguments = list(sys.argv[1:] if argv is None else argv)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import queue
-import ssl
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterable
 
 from stackctl.errors import StackctlError, Unhealthy, UsageError
@@ -120,6 +116,11 @@ def _rename(remote: str, reference: str) -> None:
 
 
 def _speaks(url: str, seconds: float) -> bool:
+    import http.client  # here, because `status` has no use for these and pays for every import
+    import ssl
+    import urllib.error
+    import urllib.request
+
     unjudged = ssl.create_default_context()
     unjudged.check_hostname = False
     unjudged.verify_mode = ssl.CERT_NONE

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import http.client
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from stackctl.stack import Service
@@ -22,6 +20,8 @@ class Health:
 
 def probe(service: Service, *, timeout: float = PROBE_SECONDS) -> Health:
     """Ask a service for its health on loopback; ``timeout`` in seconds."""
+    import http.client
+
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=timeout)
     try:
         connection.request("GET", service.health)
@@ -40,5 +40,7 @@ def probe_all(services: Iterable[Service]) -> dict[str, Health]:
     wanted = list(services)
     if not wanted:
         return {}
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(len(wanted)) as pool:
         return dict(zip((service.name for service in wanted), pool.map(probe, wanted), strict=True))

@@ -147,10 +147,21 @@ class Settings(_Section):
 
 
 def _read_yaml(file: Path) -> Any:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+    """Read YAML with libyaml's parser: every command does it, and this is ten times faster than one in Python."""
+    import yaml
+
+    class Loader(yaml.CSafeLoader):
+        """Refuses a key that stands twice, where YAML libraries silently take the last one."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            seen: set[Any] = set()
+            for key, _ in node.value:
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(problem=f"{key.value} stands twice", problem_mark=key.start_mark)
+                seen.add(key.value)
+            return super().construct_mapping(node, deep)
 
     try:
-        return YAML(typ="safe").load(file)
-    except (YAMLError, UnicodeDecodeError) as error:
+        return yaml.load(file.read_bytes(), Loader=Loader)  # noqa: S506 - a CSafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} is not readable as YAML: {error}", f"Edit {file}.") from error

@@ -52,6 +52,11 @@ def test_a_setting_that_cannot_work_is_refused_by_its_name(tmp_path: Path, text:
         stack_of(tmp_path, text)
 
 
+def test_a_setting_that_stands_twice_is_refused_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"engine stands twice(.|\n)*line 3"):
+        stack_of(tmp_path, "engine: local\nengine: docker\n")
+
+
 def test_services_follow_from_what_is_bundled(tmp_path: Path) -> None:
     def names(text: str) -> list[str]:
         return [service.name for service in stack_of(tmp_path, text).services]
