@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import traceback
@@ -18,6 +19,7 @@ INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with the code that the outcome has."""
+    gc.set_threshold(50_000)  # a short command makes little garbage, and imports make collections expensive
     # Looking for pydantic's plugins reads the metadata of every installed distribution; none is wanted here.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from stackctl.cli.app import app

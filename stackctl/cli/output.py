@@ -72,6 +72,11 @@ class Terminal:
         """Print one line of data as it is (log lines, a path, a URL)."""
         typer.echo(text)
 
+    def paint(self, text: str, color: str) -> str:
+        """Return ``text`` in a colour, where standard output is a terminal and colours are wanted."""
+        wanted = self.color and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        return typer.style(text, fg=color) if wanted else text
+
     def note(self, text: str) -> None:
         """Tell the person something; not data."""
         if not self.quiet:
