@@ -25,8 +25,6 @@ Progress = Callable[[str, str], None]
 DEFAULT_BASE = "stackctl/base:bookworm"
 GO_IMAGE = "stackctl/golang:trixie"
 PULL_SECONDS = 900.0
-_MIRROR = "http://deb.debian.org/debian"
-_SECURITY_MIRROR = "http://deb.debian.org/debian-security"
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _UNREAD = ("locale", "man", "info", "doc")
 
@@ -148,21 +146,14 @@ def _mmdebstrap(suite: Suite, tar: Path) -> list[str]:
         command += [f"--keyring={_KEYRING}"]
     if proxy := _apt_setting("Acquire::http::Proxy"):
         command += [f'--aptopt=Acquire::http::Proxy "{proxy}"']
-    command += [suite.codename, os.fspath(tar)]
-    main, security = _mirrors()
-    return [
-        *command,
-        f"deb {main} {suite.codename} main",
-        f"deb {main} {suite.codename}-updates main",
-        f"deb {security} {suite.codename}-security main",
-    ]
+    return [*command, suite.codename, os.fspath(tar), *_sources(suite.codename)]
 
 
-def _mirrors() -> tuple[str, str]:
-    """Return where this machine gets Debian's packages and their security updates from."""
-    main, security = _MIRROR, _SECURITY_MIRROR
+def _sources(codename: str) -> list[str]:
+    """Return the suite's sources at this machine's mirrors; none where it is no Debian: mmdebstrap has its own."""
     if shutil.which("apt-get") is None or platform.freedesktop_os_release().get("ID") != "debian":
-        return main, security
+        return []
+    main = security = ""
     form = "$(RELEASE)|$(COMPONENT)|$(REPO_URI)"
     listing = process.run(
         ["apt-get", "indextargets", "--format", form, "Created-By: Packages"], check=False, timeout=30
@@ -175,7 +166,10 @@ def _mirrors() -> tuple[str, str]:
             security = uri.rstrip("/")
         elif "-" not in release:
             main = uri.rstrip("/")
-    return main, security
+    if not main:
+        return []
+    sources = [f"deb {main} {codename} main", f"deb {main} {codename}-updates main"]
+    return [*sources, f"deb {security} {codename}-security main"] if security else sources
 
 
 def _apt_setting(name: str) -> str | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.cli import Cli
+from support.served import url_of
 from support.stacks import Stacks
 from testcontainers.compose import DockerCompose
 
@@ -120,6 +121,20 @@ def test_a_killed_service_comes_back(running: Cli, compose: DockerCompose) -> No
     run(["docker", "exec", str(container.ID), "python", "-c", "import os, signal; os.kill(1, signal.SIGTERM)"])
     report = running.json("up")
     assert report["state"] == "healthy"
+
+
+def test_wrong_credentials_for_the_store_stop_up_with_its_address_and_without_the_key(
+    running: Cli, stacks: Stacks, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "credentials"
+    wrong.write_text("[default]\naws_access_key_id = nobody\naws_secret_access_key = not-the-right-one\n")
+    endpoint = url_of(running, "store")
+    answers = ("store=s3", f"store_endpoint={endpoint}")
+    guest = stacks.make("wrong-key", "local", *answers, options=("--s3-credentials-file", str(wrong)))
+    text = guest.fails(1, "up")
+    assert endpoint in text
+    assert "s3_credentials" in text
+    assert "not-the-right-one" not in text
 
 
 def test_files_brought_by_another_person_join_the_compose_files(running: Cli) -> None:

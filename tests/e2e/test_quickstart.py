@@ -69,6 +69,12 @@ def test_one_command_leads_to_a_served_model_and_a_second_time_changes_nothing(c
     assert len(cli_of(checkout).json("models", "show", "super-resolution")["versions"]) == 2
 
 
+def test_another_engine_than_the_stacks_own_is_refused(checkout: Path) -> None:
+    done = run([checkout / "scripts/quickstart", "--engine", "docker"], check=False)
+    assert done.returncode == 2
+    assert "stack.yaml" in done.stderr
+
+
 def test_every_command_that_quickstart_suggests_exists(checkout: Path) -> None:
     text = (checkout / "scripts/quickstart").read_text().partition("Try next")[2]
     suggested = [line.split("  ")[1].split() for line in text.splitlines() if line.startswith("  stackctl ")]
