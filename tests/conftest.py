@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
+
+# A shell that starts something in the background has it ignore interrupts, and so would every process under test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 KEPT = {"STACKCTL_CACHE", "STACKCTL_WHEELHOUSE", "STACKCTL_CA_BUNDLE", "STACKCTL_TEST_SHARED", "STACKCTL_TORCH_INDEX"}
 

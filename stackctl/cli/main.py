@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from stackctl.cli.output import print_error
 from stackctl.errors import StackctlError
 
 INTERRUPTED = 130
+TRUE = {"1", "true", "t", "yes", "y", "on"}
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -25,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     from stackctl.cli.app import app
 
     arguments = list(sys.argv[1:] if argv is None else argv)
+    signal.signal(signal.SIGTERM, _interrupt)  # a terminated command cleans up as an interrupted one does
     try:
         outcome = app(args=arguments, prog_name="stackctl", standalone_mode=False)
     except BrokenPipeError:  # whoever read our output has seen enough
@@ -32,10 +35,16 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         sys.exit(0)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one place that catches
         message, hint, code = _explain(error)
-        as_json = "--json" in arguments or os.environ.get("STACKCTL_JSON", "") not in {"", "0", "false"}
+        as_json = "--json" in arguments or os.environ.get("STACKCTL_JSON", "").lower() in TRUE
+        if not message:  # the help was printed instead
+            sys.exit(code)
         print_error(message, hint, code, as_json=as_json, color="--no-color" not in arguments)
         sys.exit(code)
     sys.exit(outcome if isinstance(outcome, int) else 0)
+
+
+def _interrupt(_number: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def _explain(error: BaseException) -> tuple[str, str | None, int]:

@@ -66,7 +66,7 @@ class Terminal:
         if self.json:
             print_json(document)
         else:
-            self.console().print(table())
+            self.console().print(table(), soft_wrap=True)
 
     def line(self, text: str) -> None:
         """Print one line of data as it is (log lines, a path, a URL)."""
@@ -80,11 +80,11 @@ class Terminal:
     def note(self, text: str) -> None:
         """Tell the person something; not data."""
         if not self.quiet:
-            self.console(stderr=True).print(text, highlight=False, soft_wrap=True)
+            typer.echo(text, err=True)
 
     def warn(self, text: str) -> None:
         """Warn the person; ``--quiet`` does not silence it."""
-        self.console(stderr=True).print(f"[yellow]⚠[/] {text}", highlight=False, soft_wrap=True)
+        typer.echo(f"⚠ {text}", err=True)
 
     def confirm(self, question: str, expected: str) -> None:
         """Ask the person to type ``expected``.

@@ -49,10 +49,18 @@ def logs(
     since: Annotated[str | None, typer.Option(help="Only newer lines: 10m, 2h, or an ISO time.")] = None,
 ) -> None:
     """Print the services' logs."""
+    from stackctl.errors import UsageError
+
     screen = terminal(context)
     stack, engine = screen.engine()
     wanted = _known([service.name for service in stack.services], services)
+    if screen.json and follow:
+        raise UsageError("A followed log has no end, so it cannot be one JSON document.", "Leave out --json or -f.")
     with contextlib.closing(engine.logs(wanted, follow=follow, tail=tail, since=since)) as lines:
+        if screen.json:
+            parts = [line.partition(" | ") for line in lines]
+            print_json({"lines": [{"service": service.strip(), "line": text} for service, _, text in parts]})
+            return
         for line in lines:
             screen.line(line)
 
@@ -72,9 +80,11 @@ def restart(context: typer.Context, services: Services = None) -> None:
 
 def down(context: typer.Context) -> None:
     """Stop the stack; all data stays."""
+    from stackctl.lifecycle.down import down as stop
+
     screen = terminal(context)
     stack, engine = screen.engine()
-    engine.down()
+    stop(stack, engine)
     if screen.json:
         _print_status(screen, _now(screen))
     screen.note(f"{stack.name} is stopped. Its data stays; `stackctl up` starts it again.")
@@ -82,14 +92,17 @@ def down(context: typer.Context) -> None:
 
 def destroy(context: typer.Context) -> None:
     """Stop the stack and delete its data (asks for the stack's name)."""
+    from stackctl.lifecycle.down import destroy as delete
+    from stackctl.lifecycle.down import holdings as held
+
     screen = terminal(context)
     stack, engine = screen.engine()
-    holdings = engine.holdings()
+    holdings = held(stack, engine)
     screen.note(
         f"This deletes for good, of {stack.name}:" + "".join(f"\n  {item}" for item in holdings or ["nothing: no data"])
     )
     screen.confirm(f"Type {stack.name} to delete", stack.name)
-    engine.destroy()
+    delete(stack, engine)
     if screen.json:
         print_json({"name": stack.name, "deleted": holdings})
     screen.note(f"Deleted. The folder {stack.home} with stack.yaml and secrets/ is still there.")
@@ -155,7 +168,8 @@ def _lines(screen: Terminal, report: StackStatus) -> Iterator[str]:
 
 def _model_lines(screen: Terminal, model: ModelReport) -> Iterator[str]:
     served = f"version {model.served}" if model.served else "no version yet"
-    registry = f"Production is {model.production}" if model.production else "nothing is in Production"
+    nothing = "Production is unknown" if model.error else "nothing is in Production"
+    registry = f"Production is {model.production}" if model.production else nothing
     mark = screen.paint("✓", "green") if model.agrees else screen.paint("✗", "red")
     yield f"{mark} {model.name}: serves {served}; {registry}"
     if model.recovered:

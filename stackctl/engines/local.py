@@ -22,6 +22,8 @@ from stackctl.engines.supervisor_config import (
     CONFIG_FILE,
     foreign_variables,
     make_runtime_folder,
+    may_run,
+    remove_runtime_folder,
     runtime_folder,
     supervisor_environment,
 )
@@ -120,7 +122,7 @@ class LocalEngine:
         """Return the state of every service; memory is private plus shared resident bytes of its process tree."""
         client = self._client() if self._socket().exists() else None
         if client is None or not client.answers():
-            return [ServiceState(service.name, "stopped") for service in self.stack.services]
+            return self._states_without_supervisor()
         processes, described = client.processes(), client.describe()
         python = Path(described.python)
         return [
@@ -135,18 +137,35 @@ class LocalEngine:
         names = self._known(services) or [service.name for service in self.stack.services]
         return read_logs(self._logs, names, follow=follow, tail=tail, since=since)
 
+    def _states_without_supervisor(self) -> list[ServiceState]:
+        """Return that all is stopped, or that processes are left of a supervisord that is gone or cannot be reached."""
+        if may_run(self.stack):
+            from stackctl.engines.local_processes import supervised
+
+            if supervised(self.stack.home):
+                detail = "its supervisord is gone or cannot be reached: run `stackctl up`"
+                return [ServiceState(service.name, "exited", detail=detail) for service in self.stack.services]
+        return [ServiceState(service.name, "stopped") for service in self.stack.services]
+
     def holdings(self) -> list[str]:
         """Return the folder of databases, artifacts and logs."""
         if not self.stack.var.is_dir():
             return []
-        size = sum(file.lstat().st_size for file in self.stack.var.rglob("*") if not file.is_dir())
-        return [f"folder {self.stack.var} (databases, artifacts, logs; {size / 1e6:.0f} MB)"]
+        size = 0
+        for file in self.stack.var.resolve().rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # services at work delete files of theirs
+                size += 0 if file.is_dir() else file.lstat().st_size
+        place = f"{self.stack.var}" + (f" -> {self.stack.var.resolve()}" if self.stack.var.is_symlink() else "")
+        return [f"folder {place} (databases, artifacts, logs; {size / 1e6:.0f} MB)"]
 
     def destroy(self) -> None:
         """Stop every service and delete ``var/`` and the runtime folder."""
         self.down()
-        shutil.rmtree(runtime_folder(self.stack), ignore_errors=True)
-        if self.stack.var.is_dir():
+        remove_runtime_folder(self.stack)
+        if self.stack.var.is_symlink():  # data on another disk: its content goes, the link stays
+            for entry in self.stack.var.resolve().iterdir():
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        elif self.stack.var.is_dir():
             shutil.rmtree(self.stack.var)
 
     def run_once(
@@ -294,15 +313,18 @@ class LocalEngine:
             end(members, DOWN_DEADLINE)
         if runtime.is_dir() or self.stack.var.is_dir():
             terminate(supervised(self.stack.home), KILL_GRACE)
-        for stale in ("supervisor.sock", "supervisord.pid"):
-            (runtime / stale).unlink(missing_ok=True)
+        remove_runtime_folder(self.stack)
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
         """Hold the lock that keeps two commands from starting and stopping the same services at once."""
         folder = self.stack.var / "run"
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "lock").open("w") as handle:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = (folder / "lock").open("w")
+        except OSError as error:
+            raise StackctlError(f"{folder} cannot be used: {error.strerror}.", f"Look at {self.stack.var}.") from error
+        with handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -36,12 +37,29 @@ def runtime_folder(stack: Stack) -> Path:
     A Unix socket's path has 107 bytes at most, so it cannot lie in the stack's folder. ``var/run/runtime`` remembers
     the place: a cron job, for instance, has no ``XDG_RUNTIME_DIR`` and must find the same one.
     """
-    note = _note(stack)
-    if note.is_file() and (remembered := Path(note.read_text().strip())).is_dir():
-        return remembered
     name = hashlib.sha256(os.fsencode(stack.home)).hexdigest()[:16]
-    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    return Path(base) / f"stackctl-{os.getuid()}" / name
+    parent = f"stackctl-{os.getuid()}"
+    remembered = _remembered(stack)
+    # Only this very folder's own place counts: the note may be torn, or have been copied along with another stack.
+    if remembered and remembered.is_absolute() and (remembered.name, remembered.parent.name) == (name, parent):
+        return remembered
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / parent / name
+
+
+def may_run(stack: Stack) -> bool:
+    """Return whether a supervisord of this stack was started and not stopped since; cheap."""
+    return _note(stack).is_file()
+
+
+def remove_runtime_folder(stack: Stack) -> None:
+    """Remove supervisord's socket and pid file, their folder when nothing else is in it, and the note of its place."""
+    folder = runtime_folder(stack)
+    for name in ("supervisor.sock", "supervisord.pid"):
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+    with contextlib.suppress(OSError):
+        _note(stack).unlink()
 
 
 def make_runtime_folder(stack: Stack) -> Path:
@@ -59,7 +77,9 @@ def make_runtime_folder(stack: Stack) -> Path:
         part.chmod(0o700)
     note = _note(stack)
     note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(f"{folder}\n")
+    fresh = note.with_suffix(".new")
+    fresh.write_text(f"{folder}\n")
+    fresh.replace(note)
     return folder
 
 
@@ -91,3 +111,10 @@ def foreign_variables(environ: Mapping[str, str], environment: Mapping[str, str]
 
 def _note(stack: Stack) -> Path:
     return stack.var / "run" / "runtime"
+
+
+def _remembered(stack: Stack) -> Path | None:
+    try:
+        return Path(_note(stack).read_text().strip())
+    except (OSError, UnicodeDecodeError):
+        return None

@@ -87,7 +87,11 @@ def _secrets(stack: Stack, _engine: Engine) -> Check:
     mode = stat.S_IMODE(folder.stat().st_mode)
     if mode & 0o077:
         return Check("secrets", "failed", f"{folder} is open to others (mode {mode:o})", f"chmod 700 {folder}")
-    unreadable = [file.name for file in sorted(folder.iterdir()) if not file.stat().st_mode & stat.S_IROTH]
+    absent = [name for name in stack.secret_names if not (folder / name).is_file()]
+    if absent:
+        paths = " ".join(str(folder / name) for name in absent)
+        return Check("secrets", "failed", f"missing: {', '.join(absent)}", f"restore from your backup: {paths}")
+    unreadable = [file.name for file in sorted(folder.iterdir()) if not file.lstat().st_mode & stat.S_IROTH]
     if unreadable:
         fix = f"chmod 444 {' '.join(str(folder / name) for name in unreadable)}"
         return Check("secrets", "failed", f"services cannot read {', '.join(unreadable)}", fix)

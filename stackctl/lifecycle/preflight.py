@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 
-from stackctl.engines import Engine
+from stackctl.engines import Engine, other_engines
 from stackctl.engines.protocol import Problem
 from stackctl.errors import MissingPrerequisite
 from stackctl.stack import Stack
@@ -20,7 +20,7 @@ def preflight(stack: Stack, engine: Engine) -> None:
     Raises:
         MissingPrerequisite: something is missing; the message lists all of it, each with the command that mends it.
     """
-    problems = [*engine.preflight()]
+    problems = [*engine.preflight(), *secret_problems(stack), *other_engine_problems(stack)]
     problems += port_problems(stack, engine) if not problems else []
     problems += disk_problems(stack)
     if problems:
@@ -50,6 +50,25 @@ def port_problems(stack: Stack, engine: Engine) -> list[Problem]:
                     )
                 )
     return found
+
+
+def secret_problems(stack: Stack) -> list[Problem]:
+    """Return the secrets that services need and that are not there."""
+    folder = stack.home / "secrets"
+    return [
+        Problem(f"the secret {folder / name} is missing", "restore it from your backup, or make a new stack")
+        for name in stack.secret_names
+        if not (folder / name).is_file()
+    ]
+
+
+def other_engine_problems(stack: Stack) -> list[Problem]:
+    """Return that the stack still runs on another engine than its settings name by now."""
+    return [
+        Problem(f"the stack still runs on the {other.name} engine", "stackctl down")
+        for other in other_engines(stack)
+        if any(state.state != "stopped" for state in other.states())
+    ]
 
 
 def disk_problems(stack: Stack) -> list[Problem]:

@@ -95,7 +95,8 @@ def status(stack: Stack, engine: Engine) -> StackStatus:
         if model.error:
             problems.append(f"model {model.name}: {model.error}")
         elif not model.agrees:
-            problems.append(f"the model server serves version {model.served}, but Production is {model.production}")
+            served, production = model.served or "none", model.production or "none"
+            problems.append(f"the model server serves version {served}, but in Production is {production}")
     if all(report.state == "stopped" for report in services):
         problems = []
     return StackStatus(stack.name, engine.name, str(stack.home), services, model, tuple(problems))
@@ -127,9 +128,9 @@ def _model(stack: Stack) -> ModelReport:
     name, served, production = stack.settings.model, None, None
     try:
         with ModelServerClient(stack.endpoints.serving) as server, Registry.of(stack) as registry:
-            recovered = recover(stack, registry=registry)
             shown = server.model()
             served = shown["version"]
+            recovered = recover(stack, registry=registry)
             registered = registry.find_model(name)
             if registered is not None:
                 production = registered.production.version

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -72,6 +73,7 @@ def upscale(
     names = inbound.names()
     if not names:
         raise UsageError(f"There is no image in {source}.", f"Images end in {', '.join(sorted(SUFFIXES))}.")
+    shared = Counter(PurePosixPath(name).with_suffix("") for name in names)
     with ModelServerClient(stack.endpoints.serving) as server:
         for name in names:
             try:
@@ -82,7 +84,10 @@ def upscale(
                 yield Upscaled(inbound.full(name), None, None, error.message)
                 continue
             extension = EXTENSIONS.get(served.content_type.partition("/")[2], PurePosixPath(name).suffix)
-            result = str(PurePosixPath(name).with_suffix("")) + (f"_{suffix}" if suffix else "") + extension
+            stem = PurePosixPath(name).with_suffix("")
+            if shared[stem] > 1:  # a.jpg and a.png must not end in the same file
+                stem = stem.with_name(f"{stem.name}_{PurePosixPath(name).suffix.removeprefix('.')}")
+            result = f"{stem}_{suffix}{extension}" if suffix else f"{stem}{extension}"
             outbound.write(result, served.data)
             yield Upscaled(inbound.full(name), outbound.full(result), served.version)
 
@@ -111,13 +116,19 @@ class Files:
 
     def read(self, name: str) -> bytes:
         """Return one image's bytes."""
-        return (self.root if self.root.is_file() else self.root / name).read_bytes()
+        try:
+            return (self.root if self.root.is_file() else self.root / name).read_bytes()
+        except OSError as error:
+            raise StackctlError(f"It cannot be read: {error.strerror}.") from error
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file that is absent (or old) or complete, also after a crash."""
         file = self.root / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=".partial-")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=".partial-")
+        except OSError as error:
+            raise UsageError(f"{file.parent} cannot be written: {error.strerror}.", "Choose another folder.") from error
         try:
             with os.fdopen(descriptor, "wb") as handle:
                 handle.write(data)

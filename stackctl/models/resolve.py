@@ -16,7 +16,7 @@ def resolve(registry: Registry, name: str, word: str) -> ModelVersion:
         UnknownVersion: the model has no such version.
     """
     number = word.strip().removeprefix("v")
-    if not number.isdecimal() or int(number) < 1:
+    if not number.isdecimal() or len(number) > 9 or int(number) < 1:
         raise UsageError(
             f"{word!r} is not a version: give its number, for instance 2.", f"See `stackctl models show {name}`."
         )

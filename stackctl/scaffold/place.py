@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,8 +19,14 @@ def refuse_taken(folder: Path) -> None:
     Raises:
         UsageError: it is a stack already, or something else lies there.
     """
+    try:
+        folder.lstat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be a folder: {error.strerror}.", "Name another one.") from error
     if (folder / SETTINGS_FILE).is_file():
-        raise UsageError(f"{folder} is already a stack.", f"Start it: stackctl -C {folder} up")
+        raise UsageError(f"{folder} is already a stack.", f"Start it: stackctl -C {shlex.quote(str(folder))} up")
     if folder.is_dir():
         if any(folder.iterdir()):
             raise UsageError(f"{folder} is not empty; nothing was overwritten.", "Name a folder that is new or empty.")

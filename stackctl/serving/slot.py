@@ -119,7 +119,16 @@ class Slot:
         pause = FIRST_PAUSE_SECONDS
         while not self._closing:
             started = loop.time()
-            self._child = child = self._started()
+            try:
+                self._child = child = self._started()
+            except OSError as error:  # no space, no file handles, no folder: that may pass
+                event("start_failed", version=self.version.version, reason=str(error))
+                if self.report is None:
+                    self._refused(Refused(f"Its process could not be started: {error}", transient=True))
+                    return
+                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+                await asyncio.sleep(pause)
+                continue
             try:
                 self._prepared(await child.prepared(self._workshop.settings.load_timeout))
             except Refused as error:

@@ -60,7 +60,8 @@ class Stack:
         """
         start = start.resolve()
         for folder in (start, *start.parents):
-            if (folder / SETTINGS_FILE).is_file():
+            pristine = ".stackctl" in folder.parts  # a stack's pristine render is no stack
+            if (folder / SETTINGS_FILE).is_file() and not pristine:
                 return cls.from_folder(folder)
         raise NotAStack(
             f"Neither {start} nor a folder above it is a stack.",
@@ -135,6 +136,16 @@ class Stack:
         """URLs of every model server that follows Production."""
         return (self.endpoints.serving,)
 
+    @property
+    def secret_names(self) -> tuple[str, ...]:
+        """Names of the secrets that the stack's services cannot do without."""
+        names = ["demo_secret_key"]
+        if self.settings.store.kind == "minio":
+            names += ["store_root_user", "store_root_password"]
+        if self.settings.store.kind != "folder":
+            names.append("s3_credentials")
+        return tuple(names)
+
     def secret(self, name: str) -> str:
         """Return a secret's value.
 
@@ -144,7 +155,7 @@ class Stack:
         file = (self.secrets_folder or Path("/run/secrets")) / name
         try:
             return file.read_text().strip()
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise StackctlError(f"The secret {name} cannot be read from {file}.", "Run `stackctl doctor`.") from error
 
     def mlflow_token(self, environ: Mapping[str, str] | None = None) -> str | None:
@@ -155,9 +166,12 @@ class Stack:
         file = Path(environ["STACKCTL_MLFLOW_TOKEN_FILE"]) if environ.get("STACKCTL_MLFLOW_TOKEN_FILE") else None
         if file is None and self.secrets_folder is not None:
             file = self.secrets_folder / "mlflow_token"
-        if file is not None and file.is_file():
+        if file is None or not file.is_file():
+            return None
+        try:
             return file.read_text().strip() or None
-        return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise StackctlError(f"The MLflow token cannot be read from {file}.", "Write the token into it.") from error
 
 
 def _host_endpoints(settings: Settings, environ: Mapping[str, str]) -> Endpoints:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import configparser
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from stackctl.errors import StackctlError, UsageError
 from stackctl.stack import Stack
@@ -18,6 +18,7 @@ from stackctl.stack import Stack
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, LocalStore, S3Store
 
+_URL = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9-]{1,61}[a-z0-9])(?P<prefix>/[^?#]*)?")
 TIMEOUT = timedelta(seconds=60)
 CONNECT_TIMEOUT = timedelta(seconds=5)
 RETRY_TIMEOUT = timedelta(seconds=30)
@@ -111,13 +112,16 @@ def open_store(stack: Stack, url: str) -> ObjectStore:
         UsageError: it is no such URL.
         StackctlError: the credentials cannot be read.
     """
-    parts = urlsplit(url, allow_fragments=False)
-    prefix = parts.path.strip("/")
-    if parts.scheme != "s3" or not parts.netloc or parts.query or ".." in Path(prefix).parts:
+    found = _URL.fullmatch(url)
+    prefix = (found["prefix"] or "").strip("/") if found else ""
+    if found is None or ".." in Path(prefix).parts:
         raise UsageError(f"`{url}` is no URL of an object store.", "Write s3://BUCKET/PREFIX.")
-    address = "/".join(part for part in (f"s3://{parts.netloc}", prefix) if part)
+    address = "/".join(part for part in (f"s3://{found['bucket']}", prefix) if part)
     if stack.endpoints.store is None or stack.endpoints.store == "":
-        return ObjectStore(address, _folder_store(bucket_folder(stack, parts.netloc) / prefix))
+        known = [name for _, name in stack.settings.buckets]
+        if stack.folder is not None and found["bucket"] not in known:
+            raise UsageError(f"This stack has no bucket {found['bucket']}.", f"It has: {', '.join(known)}.")
+        return ObjectStore(address, _folder_store(bucket_folder(stack, found["bucket"]) / prefix))
     return ObjectStore(address, _s3_store(stack, stack.endpoints.store, address))
 
 

@@ -1,0 +1,34 @@
+"""``stackctl down`` and ``destroy``: on the settings' engine, and on another one that still holds something."""
+
+from __future__ import annotations
+
+import contextlib
+
+from stackctl.engines import Engine, other_engines
+from stackctl.errors import MissingPrerequisite
+from stackctl.stack import Stack
+
+
+def down(stack: Stack, engine: Engine) -> None:
+    """Stop every service and keep all data."""
+    for other in other_engines(stack):
+        with contextlib.suppress(MissingPrerequisite):  # an engine that does not answer runs nothing
+            other.down()
+    engine.down()
+
+
+def holdings(stack: Stack, engine: Engine) -> list[str]:
+    """Return, in words, what ``destroy`` would delete."""
+    found = engine.holdings()
+    for other in other_engines(stack):
+        with contextlib.suppress(MissingPrerequisite):
+            found += other.holdings()
+    return found
+
+
+def destroy(stack: Stack, engine: Engine) -> None:
+    """Stop every service and delete all that ``holdings`` names."""
+    for other in other_engines(stack):
+        with contextlib.suppress(MissingPrerequisite):
+            other.destroy()
+    engine.destroy()
