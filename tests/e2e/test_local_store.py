@@ -132,8 +132,10 @@ def test_down_ends_what_a_killed_supervisord_left_behind(stack: Stack) -> None:
     supervisord.kill()
     supervisord.wait(10)
     assert port_is_open(stack.settings.ports.mlflow)
-    assert state_of(engine, "mlflow").state == "stopped"
+    left = state_of(engine, "mlflow")
+    assert (left.state, "supervisord" in str(left.detail)) == ("exited", True)
     engine.down()
+    assert state_of(engine, "mlflow").state == "stopped"
     assert supervised(stack.home) == []
     assert not port_is_open(stack.settings.ports.mlflow)
 
