@@ -85,7 +85,8 @@ def test_a_promotion_shows_a_banner_and_a_reload_follows_it(
 
     model_server.promote("2")
     page.get_by_text("Version 2 is in Production now. This page shows version 1.").wait_for()
-    page.get_by_role("button", name="Reload").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Reload").click()
 
     page.get_by_role("complementary").get_by_text("Version 2", exact=True).wait_for()
     assert page.locator("#banner").is_hidden()

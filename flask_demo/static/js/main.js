@@ -140,11 +140,14 @@ function takeFile(file) {
   run({ fields: { photo: file }, url: keep(URL.createObjectURL(file)) });
 }
 
-$("photo").addEventListener("change", (event) => {
-  const [file] = event.target.files;
-  event.target.value = ""; // the same photo may be chosen again
-  takeFile(file);
-});
+function takeChosen() {
+  const input = $("photo");
+  const [file] = input.files;
+  input.value = ""; // the same photo may be chosen again
+  if (file) takeFile(file);
+}
+
+$("photo").addEventListener("change", takeChosen);
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
@@ -243,3 +246,4 @@ $("again").addEventListener("click", async () => {
   if (current) run(current);
 });
 new Watch(bench.dataset.api, Number(bench.dataset.poll), followProduction);
+takeChosen(); // a quick person chose a photo before this script was there
