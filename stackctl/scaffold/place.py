@@ -21,7 +21,7 @@ def refuse_taken(folder: Path) -> None:
     """
     try:
         folder.lstat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         pass
     except OSError as error:
         raise UsageError(f"{folder} cannot be a folder: {error.strerror}.", "Name another one.") from error
