@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Return a Chromium that ends with its module: while it lives, no other event loop can run in this thread."""
     with launch() as chromium:
         yield chromium
 
