@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stackctl.cli.output import Terminal, terminal
+from stackctl.cli import import_models
+from stackctl.cli.output import terminal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from stackctl.models import ModelVersion, RegisteredModel
 
 app = typer.Typer(no_args_is_help=True, help="List, show and import models.")
+
+app.command("import")(import_models.import_)
 
 Model = Annotated[str | None, typer.Argument(help="The registered model; none: the stack's own.", show_default=False)]
 
@@ -53,30 +56,10 @@ def show(
             return
         versions = registry.versions(found.name, metrics=True)
     document = {**found.to_dict(), "versions": [entry.to_dict() for entry in versions]}
-    screen.data(document, lambda: _versions_table(versions))
+    screen.data(document, lambda: versions_table(versions))
     if not found.production.agrees:
         stage, alias = found.production.stage or "none", found.production.alias or "none"
         screen.warn(f"Stage and alias of Production disagree: the stage is version {stage}, the alias version {alias}.")
-
-
-@app.command("import")
-def import_(context: typer.Context, source: Annotated[str, typer.Argument(help="What to import: starter.")]) -> None:
-    """Register networks as versions of the stack's model; a second time finds what the first one registered."""
-    from stackctl.lifecycle.import_model import import_model
-
-    screen = terminal(context)
-    stack, engine = screen.engine()
-    with screen.progress() as progress:
-        versions = import_model(source, stack, engine, progress)
-    document = {"model": stack.settings.model, "versions": [entry.to_dict() for entry in versions]}
-    screen.data(document, lambda: _versions_table(versions))
-    _suggest_promotion(screen, versions)
-
-
-def _suggest_promotion(screen: Terminal, versions: Sequence[ModelVersion]) -> None:
-    if versions and not screen.json and all(entry.stage != "Production" for entry in versions):
-        first = versions[0]
-        screen.note(f"Next: `stackctl promote {first.name} {first.version}`.")
 
 
 def _models_table(models: Sequence[RegisteredModel]) -> RenderableType:
@@ -92,7 +75,8 @@ def _models_table(models: Sequence[RegisteredModel]) -> RenderableType:
     return table
 
 
-def _versions_table(versions: Sequence[ModelVersion]) -> RenderableType:
+def versions_table(versions: Sequence[ModelVersion]) -> RenderableType:
+    """Return the table of a model's versions."""
     from rich.table import Table
     from rich.text import Text
 
