@@ -16,6 +16,7 @@ from .errors import (
     UnsupportedFormat,
 )
 from .golden import GoldenResult, compare_golden
+from .memory import peak_bytes
 from .network import Network
 from .options import FORMATS, Limits, Options
 from .probe import ImageInfo, probe
@@ -37,6 +38,7 @@ __all__ = [
     "Report",
     "UnsupportedFormat",
     "compare_golden",
+    "peak_bytes",
     "probe",
     "upscale",
 ]

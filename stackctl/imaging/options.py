@@ -11,6 +11,7 @@ from .errors import BadOption
 Format = Literal["png", "jpeg", "webp", "tiff", "bmp"]
 OutputFormat = Literal["auto", "png", "jpeg", "webp", "tiff"]
 Precision = Literal["auto", "fp32", "bf16"]
+Alpha = Literal["bicubic", "network"]
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 """Formats that are read."""
@@ -21,11 +22,19 @@ _ALIASES = {"jpg": "jpeg", "tif": "tiff"}
 
 @dataclass(frozen=True)
 class Limits:
-    """What is refused before any pixel is decoded."""
+    """What is refused before any pixel is decoded.
+
+    Attributes:
+        max_bytes: of the encoded input.
+        max_input_pixels: width × height.
+        max_output_pixels: of the output and of what the network makes.
+        max_memory: bytes that one image may need at its peak by `peak_bytes`; 0 is no limit.
+    """
 
     max_bytes: int = 64 * 1024 * 1024
     max_input_pixels: int = 4096 * 4096
     max_output_pixels: int = 16384 * 16384
+    max_memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,7 @@ class Options:
         tile: side of a tile's core in input pixels; 0 chooses it.
         precision: arithmetic of the network; `auto` is what the network was loaded with.
         quality: of JPEG and WebP, 1 to 100.
+        alpha: what enlarges the alpha channel, `bicubic` or the `network` (as a grey picture).
         limits: what is refused.
 
     Raises:
@@ -49,6 +59,7 @@ class Options:
     tile: int = 0
     precision: str = "auto"
     quality: int = 95
+    alpha: str = "bicubic"
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -64,6 +75,8 @@ class Options:
             raise BadOption(f"precision must be one of {', '.join(get_args(Precision))}, not {self.precision!r}")
         if not 1 <= self.quality <= 100:
             raise BadOption(f"quality must lie between 1 and 100, not {self.quality}")
+        if self.alpha not in get_args(Alpha):
+            raise BadOption(f"alpha must be one of {', '.join(get_args(Alpha))}, not {self.alpha!r}")
 
     @property
     def output_format(self) -> str:

@@ -14,6 +14,7 @@ from .backends import Levels
 from .decode import decode
 from .encode import choose_format, encode
 from .errors import ImageTooLarge
+from .memory import peak_bytes
 from .network import Network
 from .options import Limits, Options, Precision
 from .probe import ImageInfo, probe
@@ -100,6 +101,7 @@ def upscale(data: bytes, network: Network, options: Options | None = None) -> tu
         info = probe(data, options.limits)
         size = _output_size(info, options, network.scale)
         target = choose_format(options.output_format, info.format, *size)
+        _check_memory(info, options, network, target)
         backend = network.backend_for(cast("Precision", options.precision))
     with clock.phase("decode"):
         image = decode(data, info)
@@ -142,6 +144,16 @@ def _output_size(info: ImageInfo, options: Options, scale: int) -> tuple[int, in
             f"{info.width}×{info.height} pixels would become {largest:,}; at most {limits.max_output_pixels:,} are made"
         )
     return height, width
+
+
+def _check_memory(info: ImageInfo, options: Options, network: Network, target: str) -> None:
+    allowed = options.limits.max_memory
+    needed = peak_bytes(info, scale=network.scale, halo=network.halo, outscale=options.outscale, to=target)
+    if allowed and needed > allowed:
+        raise ImageTooLarge(
+            f"{info.width}×{info.height} pixels would need about {needed / 2**20:,.0f} MiB of memory;"
+            f" at most {allowed / 2**20:,.0f} MiB may be used"
+        )
 
 
 def _run(colour: Levels, tiles: Any, network: Network, precision: Precision) -> Levels:
