@@ -7,6 +7,7 @@ otherwise from ``stackctl/_carried`` inside the package.
 from __future__ import annotations
 
 import hashlib
+import os
 from importlib import metadata
 from pathlib import Path
 
@@ -31,6 +32,14 @@ def carried(name: str) -> Path:
     raise StackctlError(
         f"This installation of stackctl lacks its {name}.", "Install it again: pip install --force-reinstall stackctl"
     )
+
+
+def cache_folder() -> Path:
+    """Return stackctl's cache: ``STACKCTL_CACHE``, or ``stackctl`` in ``XDG_CACHE_HOME`` or ``~/.cache``."""
+    if own := os.environ.get("STACKCTL_CACHE"):
+        return Path(own).expanduser().absolute()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "stackctl"
 
 
 def is_checkout() -> bool:

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import assert_never
 
 from stackctl import distribution, process
+from stackctl.distribution import cache_folder
 from stackctl.engines.protocol import Environment, Problem, Progress
 from stackctl.errors import MissingPrerequisite, StackctlError
-from stackctl.store.minio import cache_folder
 
 SERVICE_MODULES = ("mlflow", "flask", "waitress", "openvino", "cv2", "boto3", "minio", "uvicorn")
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stackctl import process
+from stackctl.distribution import cache_folder
 from stackctl.errors import MissingPrerequisite
 
 MODULE = "github.com/minio/minio"
@@ -60,11 +61,3 @@ def build_minio(progress: Callable[[str, str], None]) -> Path:
         shutil.rmtree(scratch, ignore_errors=True)
     progress("store", f"built {target}")
     return target
-
-
-def cache_folder() -> Path:
-    """Return stackctl's cache: ``STACKCTL_CACHE``, or ``stackctl`` in ``XDG_CACHE_HOME`` or ``~/.cache``."""
-    if own := os.environ.get("STACKCTL_CACHE"):
-        return Path(own).expanduser().absolute()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "stackctl"

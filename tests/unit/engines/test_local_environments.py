@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from stackctl import process
+from stackctl.distribution import cache_folder
 from stackctl.engines import environments
 from stackctl.errors import MissingPrerequisite, StackctlError
-from stackctl.store.minio import cache_folder
 
 
 @pytest.fixture(autouse=True)
