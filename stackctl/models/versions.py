@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stackctl.models import tags as names
+from stackctl.models.targets import PRODUCTION, Target
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class ModelVersion:
 
 @dataclass(frozen=True)
 class Production:
-    """Which version the two names of Production lead to.
+    """Which version the two names of Production (or of another target) lead to.
 
     Attributes:
         stage: what ``models:/NAME/Production`` resolves to (the highest number in the stage), or None.
@@ -96,6 +97,19 @@ class Production:
         """The version in Production: the alias's, the stage's where there is no alias, or None."""
         return self.alias or self.stage
 
+    def winner(self, agreed: str | None) -> str | None:
+        """Return the version that counts where the two disagree: the name that changed since they last agreed.
+
+        Args:
+            agreed: the version that both led to when they last agreed, or None where nobody knows.
+
+        Where both changed, or nobody knows, the alias counts. A name that leads nowhere never counts against one that
+        leads to a version: withdrawing one of the two takes nothing from users.
+        """
+        if self.stage is not None and self.alias == agreed:
+            return self.stage
+        return self.version
+
 
 @dataclass(frozen=True)
 class RegisteredModel:
@@ -112,7 +126,11 @@ class RegisteredModel:
     @property
     def production(self) -> Production:
         """Which version is in Production."""
-        return Production(self.stages.get(names.PRODUCTION_STAGE), self.aliases.get(names.PRODUCTION_ALIAS))
+        return self.pair(PRODUCTION)
+
+    def pair(self, target: Target) -> Production:
+        """Return which version the stage and the alias of a target lead to."""
+        return Production(self.stages.get(target.stage), self.aliases.get(target.alias))
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as a JSON document."""
