@@ -10,7 +10,7 @@ from pathlib import Path
 from benches.report import Row, machine, print_table, write_json
 
 HERE = Path(__file__).parent
-SUPPORT = {"__init__", "__main__", "report", "timing"}
+SUPPORT = {"__init__", "__main__", "peer", "report", "timing"}
 
 
 def main() -> int:
@@ -18,10 +18,11 @@ def main() -> int:
     names = sorted(file.stem for file in HERE.glob("*.py") if file.stem not in SUPPORT)
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure one capability beside its rival.")
     parser.add_argument("name", choices=names, help="which benchmark")
+    parser.add_argument("--quick", action="store_true", help="less of everything, for a first look")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows as JSON")
     arguments = parser.parse_args()
     module = importlib.import_module(f"benches.{arguments.name}")
-    rows: list[Row] = list(module.measure())
+    rows: list[Row] = list(module.measure(quick=arguments.quick))
     print_table(arguments.name, rows)
     if arguments.json:
         write_json(arguments.json, machine(), rows)

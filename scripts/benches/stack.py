@@ -21,7 +21,7 @@ IDLE_MIB = {"local": 900.0, "docker": 1100.0}
 PORTS = ("mlflow", "store", "store_console", "serving", "demo")
 
 
-def measure() -> Iterator[Row]:
+def measure(*, quick: bool = False) -> Iterator[Row]:  # noqa: ARG001 - there is nothing to leave out
     """Yield time from a clone to a served model, then a warm start and idle memory per engine, then image sizes."""
     with tempfile.TemporaryDirectory(prefix="bench-stack-") as scratch:
         yield from _clone_to_served(Path(scratch))
