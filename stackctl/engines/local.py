@@ -35,7 +35,7 @@ from stackctl.stack.environment import local_environment
 if TYPE_CHECKING:
     from stackctl.engines.supervisor_client import ProcessState, SupervisorClient
 
-NEEDS = {"mlflow": "store", "serving": "mlflow", "demo": "serving"}
+NEEDS = {"mlflow": "store", "serving": "mlflow", "serving-staging": "mlflow", "deployer": "serving", "demo": "serving"}
 SUPERVISOR_DEADLINE = 20.0
 HEALTH_DEADLINE = 240.0
 DOWN_DEADLINE = 60.0
@@ -215,7 +215,7 @@ class LocalEngine:
                 return client, False
             progress("stack", "settings changed: restarting the services")
         self._stop_everything()
-        for folder in ("logs", "run", "mlflow", "artifacts", "minio", "serving"):
+        for folder in ("logs", "run", "mlflow", "artifacts", "minio", "serving", "serving-staging"):
             (self.stack.var / folder).mkdir(parents=True, exist_ok=True)
         make_runtime_folder(self.stack)
         output = self._logs / "supervisord.out"
@@ -403,10 +403,10 @@ def _mounted(part: str, mounts: Mapping[Path, str]) -> str:
 
 def _version(service: str, python: Path) -> str | None:
     """Return the version of the package that a service runs, read from its environment without importing it."""
-    if service in {"serving", "demo"}:
-        return __version__
-    if service != "mlflow":
+    if service == "store":
         return None
+    if service != "mlflow":
+        return __version__
     from importlib import metadata
 
     folders = [str(folder) for folder in python.parent.parent.glob("lib/python3*/site-packages")]

@@ -83,11 +83,17 @@ def make_runtime_folder(stack: Stack) -> Path:
     return folder
 
 
-def supervisor_environment(stack: Stack, python: Path, minio: Path | None) -> dict[str, str]:
-    """Return every variable that ``supervisord.conf`` names and the services read; ``python`` is their interpreter."""
+def supervisor_environment(
+    stack: Stack, python: Path, minio: Path | None, serving_python: Path | None = None
+) -> dict[str, str]:
+    """Return every variable that ``supervisord.conf`` names and the services read.
+
+    ``python`` is their interpreter, ``serving_python`` that of the model servers where it is another one.
+    """
     environment = {
         **local_environment(stack),
         "STACKCTL_PYTHON": str(python),
+        "STACKCTL_SERVING_PYTHON": str(serving_python or python),
         "STACKCTL_MINIO": str(minio or "minio"),
         "STACKCTL_RUNTIME": str(runtime_folder(stack)),
         MARK: str(stack.home),

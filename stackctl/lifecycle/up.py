@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from stackctl.engines import Engine, Progress
 from stackctl.lifecycle.preflight import preflight
 from stackctl.lifecycle.status import StackStatus, status
+from stackctl.scaffold.secret_files import add_missing
 from stackctl.stack import Stack
 
 LOAD_SECONDS = 120.0
@@ -22,6 +23,7 @@ def up(stack: Stack, engine: Engine, progress: Progress) -> StackStatus:
         MissingPrerequisite: the machine lacks something (nothing was started).
         Unhealthy: a service did not become healthy; what runs is left running.
     """
+    add_missing(stack.home / "secrets")
     preflight(stack, engine)
     engine.prepare(progress)
     engine.up([service.name for service in stack.services], progress)

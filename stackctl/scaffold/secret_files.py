@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import secrets
@@ -12,6 +13,16 @@ from stackctl.scaffold.credentials import Credentials
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o444  # services run as another user, and Compose keeps owner and mode: the folder is the guard
+
+
+def add_missing(folder: Path) -> list[str]:
+    """Write what a stack made by an earlier version lacks and services need, and return the names.
+
+    Only what can be made anew without harm: nothing else knows these values yet.
+    """
+    if not folder.is_dir():
+        return []
+    return [name for name, value in _webhook().items() if _write_new(folder / name, value)]
 
 
 def write_secrets(folder: Path, credentials: Credentials) -> list[str]:
@@ -28,6 +39,7 @@ def write_secrets(folder: Path, credentials: Credentials) -> list[str]:
         "store_root_user": user,
         "store_root_password": password,
         "demo_secret_key": secrets.token_urlsafe(48),
+        **_webhook(),
     }
     for name, value in values.items():
         if _write_new(folder / name, value):
@@ -40,6 +52,14 @@ def write_secrets(folder: Path, credentials: Credentials) -> list[str]:
     if credentials.mlflow_token and _write_new(folder / "mlflow_token", credentials.mlflow_token):
         written.append("mlflow_token")
     return written
+
+
+def _webhook() -> dict[str, str]:
+    """Return the secret that MLflow signs its calls to the model servers with, and the key it keeps it under."""
+    return {
+        "webhook_secret": secrets.token_urlsafe(32),
+        "webhook_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),  # the form that Fernet wants
+    }
 
 
 def _write_new(file: Path, text: str) -> bool:

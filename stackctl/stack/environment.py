@@ -13,6 +13,7 @@ from pathlib import Path
 from stackctl.stack.stack import Stack
 
 HEADER = "# Derived from stack.yaml by every stackctl command: edit that file. Nothing in here is secret.\n"
+SERVERS = ("serving", "serving-staging")
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_MODEL_CATALOG_URI": "",
@@ -33,6 +34,8 @@ def shared_environment(stack: Stack) -> dict[str, str]:
         "STACKCTL_STORE_PORT": str(settings.ports.store),
         "STACKCTL_STORE_CONSOLE_PORT": str(settings.ports.store_console),
         "STACKCTL_SERVING_PORT": str(settings.ports.serving),
+        "STACKCTL_SERVING_STAGING_PORT": str(settings.ports.serving_staging),
+        "STACKCTL_DEPLOYER_PORT": str(settings.ports.deployer),
         "STACKCTL_DEMO_PORT": str(settings.ports.demo),
         "STACKCTL_BUCKETS": ",".join(bucket for _, bucket in settings.buckets),
         "STACKCTL_BUCKET_MLFLOW": settings.buckets.mlflow,
@@ -42,6 +45,10 @@ def shared_environment(stack: Stack) -> dict[str, str]:
         "STACKCTL_MLFLOW_CORS_ORIGINS": ",".join(
             f"http://{host}:{settings.ports.mlflow}" for host in ("localhost", "127.0.0.1")
         ),
+        "STACKCTL_DEPLOY_POLICY": settings.deploy.policy,
+        "STACKCTL_DEPLOY_METRIC": settings.deploy.metric,
+        "STACKCTL_DEPLOY_MIN_DELTA": repr(settings.deploy.min_delta),
+        "STACKCTL_DEPLOY_DIRECTION": settings.deploy.direction,
     }
 
 
@@ -51,7 +58,12 @@ def docker_environment(stack: Stack, images: dict[str, str]) -> dict[str, str]:
     bundled_mlflow = settings.mlflow.kind == "bundled"
     profiles = [
         name
-        for name, wanted in (("bundled-store", settings.store.kind == "minio"), ("bundled-mlflow", bundled_mlflow))
+        for name, wanted in (
+            ("bundled-store", settings.store.kind == "minio"),
+            ("bundled-mlflow", bundled_mlflow),
+            ("staging", settings.serving.staging),
+            ("deployer", settings.deploy.policy == "auto"),
+        )
         if wanted
     ]
     files = ["compose.yaml"]
@@ -72,6 +84,7 @@ def docker_environment(stack: Stack, images: dict[str, str]) -> dict[str, str]:
         "STACKCTL_MLFLOW_URI": "http://mlflow:5000" if bundled_mlflow else stack.endpoints.mlflow,
         "STACKCTL_REGISTRY_URI": "" if bundled_mlflow else stack.endpoints.registry,
         "STACKCTL_MLFLOW_ARTIFACTS": _bucket_of_artifacts(stack),
+        "STACKCTL_SERVING_STAGING_URL": "http://serving-staging:8888" if settings.serving.staging else "",
         **{f"STACKCTL_IMAGE_{name.upper()}": reference for name, reference in sorted(images.items())},
         **{f"STACKCTL_MEMORY_{name.upper()}": limit for name, limit in settings.memory},
         "STACKCTL_GO_MEMORY_STORE": _go_memory(settings.memory.store),
@@ -91,12 +104,17 @@ def local_environment(stack: Stack) -> dict[str, str]:
         "STACKCTL_MLFLOW_ARTIFACTS": artifacts,
         "MLFLOW_TRACKING_URI": stack.endpoints.mlflow,
         "AWS_DEFAULT_REGION": settings.store.region,
+        "STACKCTL_SERVING_URL": stack.endpoints.serving,
+        "STACKCTL_SERVING_STAGING_URL": stack.endpoints.serving_staging or "",
+        "STACKCTL_DEMO_STAGING_SERVER": stack.endpoints.serving_staging or "",
     }
     if stack.endpoints.registry != stack.endpoints.mlflow:
         environment["MLFLOW_REGISTRY_URI"] = stack.endpoints.registry
     if stack.endpoints.store:
         environment["MLFLOW_S3_ENDPOINT_URL"] = stack.endpoints.store
         environment["AWS_SHARED_CREDENTIALS_FILE"] = str(stack.home / "secrets" / "s3_credentials")
+    if (stack.home / "secrets" / "webhook_secret").is_file():
+        environment["STACKCTL_WEBHOOK_SECRET_FILE"] = str(stack.home / "secrets" / "webhook_secret")
     if (stack.home / "secrets" / "mlflow_token").is_file():
         environment["STACKCTL_MLFLOW_TOKEN_FILE"] = str(stack.home / "secrets" / "mlflow_token")
     return environment
@@ -114,6 +132,14 @@ def write_dotenv(folder: Path, environment: dict[str, str]) -> Path:
     Path(temporary).chmod(0o644)
     Path(temporary).replace(file)
     return file
+
+
+def webhook_urls(stack: Stack) -> dict[str, str]:
+    """Return where MLflow reaches each model server to wake it: service name to URL."""
+    ports = {service.name: service.port for service in stack.services if service.name in SERVERS}
+    if stack.settings.engine == "docker":
+        return {name: f"http://{name}:8888/webhook" for name in ports}
+    return {name: f"http://127.0.0.1:{port}/webhook" for name, port in ports.items()}
 
 
 def _go_memory(limit: str) -> str:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from stackctl.stack.settings import Settings
 
+OPTIONAL = ("store", "mlflow", "serving-staging", "deployer")
+"""Services that some settings leave out."""
+
 
 @dataclass(frozen=True)
 class Service:
@@ -35,5 +38,9 @@ def services_of(settings: Settings) -> tuple[Service, ...]:
     if settings.mlflow.kind == "bundled":
         wanted.append(Service("mlflow", "MLflow", ports.mlflow, "/health", "/"))
     wanted.append(Service("serving", "Model server", ports.serving, "/model", "/model"))
+    if settings.serving.staging:
+        wanted.append(Service("serving-staging", "Staging server", ports.serving_staging, "/model", "/model"))
+    if settings.deploy.policy == "auto":
+        wanted.append(Service("deployer", "Deployer", ports.deployer, "/health", "/health"))
     wanted.append(Service("demo", "Demo", ports.demo, "/healthz", "/"))
     return tuple(wanted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -16,6 +16,13 @@ ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 MemoryLimit = Annotated[str, Field(pattern=r"^[1-9][0-9]*[mg]$")]
 BucketName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$")]
+Requirement = Annotated[  # a package and its versions; no option of pip's, no address
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._-]+\])?( *[~=!<>]=? *[A-Za-z0-9][A-Za-z0-9.*+!,<>=~ ]*)?$"
+    ),
+]
+MetricName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./ -]{0,99}$")]
 HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/@]+(/\S*)?$")]  # no user:password@: stack.yaml holds no secret
 
 
@@ -30,7 +37,24 @@ class Ports(_Section):
     store: Port = 9000
     store_console: Port = 9001
     serving: Port = 8888
+    serving_staging: Port = 8889
     demo: Port = 8000
+    deployer: Port = 8890
+
+    @model_validator(mode="before")
+    @classmethod
+    def _make_way(cls, given: Any) -> Any:
+        """Let the ports of services that came later make way: an older ``stack.yaml`` may use their defaults itself."""
+        if not isinstance(given, dict):
+            return given
+        usual = {name: field.default for name, field in cls.model_fields.items()}
+        ports = {**{name: port for name, port in usual.items() if name not in cls._LATER}, **given}
+        for name in cls._LATER:
+            if name not in given:
+                ports[name] = next(port for port in range(usual[name], 65536) if port not in ports.values())
+        return ports
+
+    _LATER: ClassVar[tuple[str, ...]] = ("serving_staging", "deployer")
 
     @model_validator(mode="after")
     def _differ(self) -> Ports:
@@ -96,6 +120,22 @@ class MlflowSettings(_Section):
         return self
 
 
+class ServingSettings(_Section):
+    """The model servers: whether there is one for staging too, and packages that served models need."""
+
+    staging: bool = False
+    packages: tuple[Requirement, ...] = ()
+
+
+class DeploySettings(_Section):
+    """Who promotes: people only, or the deployer as well, and what it takes for better."""
+
+    policy: Literal["manual", "auto"] = "manual"
+    metric: MetricName = "psnr_y"
+    min_delta: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    direction: Literal["higher", "lower"] = "higher"
+
+
 class ImageSettings(_Section):
     """Container images: the base they stand on, and a registry to take them from (none: they are built here)."""
 
@@ -117,6 +157,8 @@ class Settings(_Section):
     buckets: Buckets = Buckets()
     store: StoreSettings = StoreSettings()
     mlflow: MlflowSettings = MlflowSettings()
+    serving: ServingSettings = ServingSettings()
+    deploy: DeploySettings = DeploySettings()
     images: ImageSettings = ImageSettings()
 
     @model_validator(mode="after")

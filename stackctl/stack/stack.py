@@ -16,13 +16,14 @@ SETTINGS_FILE = "stack.yaml"
 
 @dataclass(frozen=True)
 class Endpoints:
-    """URLs of the services, as the process that holds this object reaches them."""
+    """URLs of the services, as the process that holds this object reaches them; None: the stack has none of it."""
 
     mlflow: str
     registry: str
     store: str | None
     serving: str
     demo: str
+    serving_staging: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ class Stack:
         environ = os.environ if environ is None else environ
         try:
             settings = Settings.parse(
-                {"name": environ["STACKCTL_NAME"], "model": environ["STACKCTL_MODEL"]}, source="environment"
+                {"name": environ["STACKCTL_NAME"], "model": environ["STACKCTL_MODEL"], "deploy": _deploy(environ)},
+                source="environment",
             )
             tracking = environ["MLFLOW_TRACKING_URI"]
         except KeyError as error:
@@ -91,6 +93,7 @@ class Stack:
             store=environ.get("STACKCTL_STORE_ENDPOINT"),
             serving=environ.get("STACKCTL_SERVING_URL", "http://serving:8888"),
             demo=environ.get("STACKCTL_DEMO_URL", "http://demo:8000"),
+            serving_staging=environ.get("STACKCTL_SERVING_STAGING_URL") or None,
         )
         secrets = environ.get("STACKCTL_SECRETS")
         return cls(settings, endpoints, None, Path(secrets) if secrets else None)
@@ -134,7 +137,13 @@ class Stack:
     @property
     def servers(self) -> tuple[str, ...]:
         """URLs of every model server that follows Production."""
-        return (self.endpoints.serving,)
+        return self.servers_for("production")
+
+    def servers_for(self, target_name: str) -> tuple[str, ...]:
+        """Return the URLs of every model server that follows a target: ``production`` or ``staging``."""
+        servers = {"production": self.endpoints.serving, "staging": self.endpoints.serving_staging}
+        url = servers.get(target_name)
+        return (url,) if url else ()
 
     @property
     def secret_names(self) -> tuple[str, ...]:
@@ -174,6 +183,14 @@ class Stack:
             raise StackctlError(f"The MLflow token cannot be read from {file}.", "Write the token into it.") from error
 
 
+def _deploy(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings ``deploy`` as the deployer finds them in its environment."""
+    keys = ("policy", "metric", "min_delta", "direction")
+    return {
+        key: environ[f"STACKCTL_DEPLOY_{key.upper()}"] for key in keys if environ.get(f"STACKCTL_DEPLOY_{key.upper()}")
+    }
+
+
 def _host_endpoints(settings: Settings, environ: Mapping[str, str]) -> Endpoints:
     def local(port: int) -> str:
         return f"http://127.0.0.1:{port}"
@@ -184,4 +201,5 @@ def _host_endpoints(settings: Settings, environ: Mapping[str, str]) -> Endpoints
         tracking = (environ.get("MLFLOW_TRACKING_URI") or settings.mlflow.tracking_uri).rstrip("/")
         registry = (environ.get("MLFLOW_REGISTRY_URI") or settings.mlflow.registry_uri or tracking).rstrip("/")
     store = {"minio": local(settings.ports.store), "s3": settings.store.endpoint, "folder": None}[settings.store.kind]
-    return Endpoints(tracking, registry, store, local(settings.ports.serving), local(settings.ports.demo))
+    staging = local(settings.ports.serving_staging) if settings.serving.staging else None
+    return Endpoints(tracking, registry, store, local(settings.ports.serving), local(settings.ports.demo), staging)

@@ -74,7 +74,7 @@ def test_supervisords_own_parser_accepts_the_configuration(stack: Stack) -> None
     (stack.var / "logs").mkdir(parents=True)
     make_runtime_folder(stack)
     lines = run([sys.executable, "-c", code], cwd=stack.home, env=environment).stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["store", "mlflow", "serving", "demo"]
+    assert [line.split()[0] for line in lines] == ["store", "mlflow", "serving", "serving-staging", "deployer", "demo"]
     for line in lines:
         name = line.split()[0]
         assert line == f"{name} False RestartUnconditionally True True var/logs/{name}.log"

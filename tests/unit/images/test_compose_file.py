@@ -41,7 +41,7 @@ def test_every_long_running_service_has_a_health_check_and_comes_back(name: str)
 
 def test_ports_are_bound_to_the_chosen_address_and_come_from_the_settings() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", ())]
-    assert len(ports) == 5
+    assert len(ports) == 7
     assert all(re.fullmatch(r"\$\{STACKCTL_BIND\}:\$\{STACKCTL_\w+_PORT\}:\d+", port) for port in ports)
 
 
@@ -52,7 +52,18 @@ def test_the_demo_shares_no_network_with_the_store_or_mlflow() -> None:
 
 def test_the_demo_holds_no_credentials_of_the_store() -> None:
     assert SERVICES["demo"]["secrets"] == ["demo_secret_key"]
-    assert "secrets" not in SERVICES["serving"]
+    assert SERVICES["serving"]["secrets"] == ["webhook_secret"]
+
+
+def test_the_staging_server_is_the_model_server_with_another_role_port_and_cache() -> None:
+    production, staging = SERVICES["serving"], SERVICES["serving-staging"]
+    differing = {key for key in {*production, *staging} if production.get(key) != staging.get(key)}
+    assert differing == {"profiles", "environment", "ports", "volumes"}
+    assert staging["environment"] == {**production["environment"], "STACKCTL_ROLE": "staging"}
+
+
+def test_only_mlflow_holds_the_key_of_its_webhooks() -> None:
+    assert [name for name, service in SERVICES.items() if "webhook_key" in service.get("secrets", ())] == ["mlflow"]
 
 
 def test_credentials_are_files_and_nothing_else() -> None:

@@ -45,6 +45,12 @@ def test_outside_a_stack_the_error_says_how_to_make_one(tmp_path: Path) -> None:
         ("buckets: {inbound: same-name, outbound: same-name}", "same name"),
         ("surprise: 1", "surprise"),
         ("exposure: lan", "exposure"),
+        ("serving: {packages: ['--index-url=http://x']}", "serving.packages"),
+        ("serving: {packages: ['x @ https://me:hush@x/x.whl']}", "serving.packages"),
+        ("deploy: {policy: sometimes}", "deploy.policy"),
+        ("deploy: {min_delta: -1}", "deploy.min_delta"),
+        ("deploy: {direction: up}", "deploy.direction"),
+        ("ports: {demo: 8889, serving_staging: 8889}", "8889"),
     ],
 )
 def test_a_setting_that_cannot_work_is_refused_by_its_name(tmp_path: Path, text: str, word: str) -> None:
@@ -63,10 +69,43 @@ def test_services_follow_from_what_is_bundled(tmp_path: Path) -> None:
 
     assert names("store: {kind: minio}") == ["store", "mlflow", "serving", "demo"]
     assert names("store: {kind: folder}") == ["mlflow", "serving", "demo"]
+    staged = "store: {kind: folder}\nserving: {staging: true}\ndeploy: {policy: auto}"
+    assert names(staged) == ["mlflow", "serving", "serving-staging", "deployer", "demo"]
     external = (
         "mlflow: {kind: external, tracking_uri: 'http://there:5000'}\nstore: {kind: s3, endpoint: 'http://s3:9000'}"
     )
     assert names(external) == ["serving", "demo"]
+
+
+def test_a_stack_without_the_newer_settings_keeps_the_ports_it_has(tmp_path: Path) -> None:
+    ports = stack_of(tmp_path, "ports: {serving: 8889, demo: 8890}").settings.ports
+    assert (ports.serving, ports.demo) == (8889, 8890)
+    assert len({port for _, port in ports}) == 7
+
+
+def test_each_target_has_the_servers_that_follow_it(tmp_path: Path) -> None:
+    stack = stack_of(tmp_path, "ports: {serving: 1111, serving_staging: 2222}")
+    assert (stack.servers_for("production"), stack.servers_for("staging")) == (("http://127.0.0.1:1111",), ())
+    stack = stack_of(tmp_path, "ports: {serving: 1111, serving_staging: 2222}\nserving: {staging: true}")
+    assert stack.servers_for("staging") == ("http://127.0.0.1:2222",)
+
+
+def test_the_deployer_finds_in_its_environment_what_stack_yaml_says(tmp_path: Path) -> None:
+    text = "serving: {staging: true}\ndeploy: {policy: auto, metric: loss, min_delta: 0.25, direction: lower}\n"
+    stack = stack_of(tmp_path, text)
+    inside = Stack.from_env(local_environment(stack))
+    assert inside.settings.deploy == stack.settings.deploy
+    assert inside.servers_for("staging") == stack.servers_for("staging")
+    assert inside.servers_for("production") == stack.servers_for("production")
+
+
+def test_staging_and_the_deployer_are_profiles_of_compose(tmp_path: Path) -> None:
+    text = "engine: docker\nstore: {kind: minio}\n"
+    assert docker_environment(stack_of(tmp_path, text), {})["STACKCTL_SERVING_STAGING_URL"] == ""
+    text += "serving: {staging: true}\ndeploy: {policy: auto}\n"
+    environment = docker_environment(stack_of(tmp_path, text), {})
+    assert environment["COMPOSE_PROFILES"] == "bundled-store,bundled-mlflow,staging,deployer"
+    assert environment["STACKCTL_SERVING_STAGING_URL"] == "http://serving-staging:8888"
 
 
 def test_under_docker_containers_reach_each_other_by_name(tmp_path: Path) -> None:
