@@ -22,6 +22,7 @@ from typing import assert_never
 from stackctl import distribution, process
 from stackctl.distribution import cache_folder
 from stackctl.engines.protocol import Environment, Problem, Progress
+from stackctl.engines.training_code import with_code
 from stackctl.errors import MissingPrerequisite, StackctlError
 
 SERVICE_MODULES = ("mlflow", "flask", "waitress", "openvino", "cv2", "boto3", "minio", "uvicorn")
@@ -89,8 +90,9 @@ def service_environment(progress: Progress) -> Path:
 
 
 def train_environment(progress: Progress) -> Path:
-    """Return the interpreter of an environment that has torch for the CPU and the packages of Real-ESRGAN.
+    """Return the interpreter of an environment that has torch for the CPU, Real-ESRGAN's packages and our own code.
 
+    The packages are installed once; a change of our own code makes another copy of that alone.
     torch comes from ``STACKCTL_WHEELHOUSE`` where that folder has it, else from PyTorch's CPU index, which
     ``STACKCTL_TORCH_INDEX`` replaces.
 
@@ -98,8 +100,10 @@ def train_environment(progress: Progress) -> Path:
         MissingPrerequisite: torch is in neither, or Python has no venv module or is too new.
         StackctlError: packages could not be installed; the message quotes pip.
     """
-    key = _key(distribution.content_hash(), TORCH, *TRAIN_PACKAGES, *ALONE, *_wheelhouse_names())
-    return _environment(f"train-{key}", progress, _install_training)
+    constraints = distribution.carried("constraints.txt").read_text()
+    parts = (*distribution.core_requirements(), TORCH, *BUILD_TOOLS, *TRAIN_PACKAGES, *ALONE)
+    key = _key(constraints, *parts, *_wheelhouse_names())
+    return with_code(_environment(f"train-{key}", progress, _install_training))
 
 
 Install = Callable[["_Pip", Callable[[str], None]], None]
@@ -141,11 +145,9 @@ def _install_training(pip: _Pip, note: Callable[[str], None]) -> None:
     _install_torch(pip)
     note("installing the training packages")
     constraints = ("-c", distribution.carried("constraints.txt"))
-    pip.install(*constraints, "torch", *BUILD_TOOLS, *TRAIN_PACKAGES)
+    pip.install(*constraints, "torch", *BUILD_TOOLS, *TRAIN_PACKAGES, *distribution.core_requirements())
     note("installing Real-ESRGAN's packages")
     pip.install("--no-deps", "--no-build-isolation", *ALONE)
-    with tempfile.TemporaryDirectory() as folder:
-        pip.install(*constraints, distribution.write_wheel(Path(folder)).as_uri())
 
 
 def _install_torch(pip: _Pip) -> None:
