@@ -6,14 +6,18 @@ import time
 from collections.abc import Sequence
 
 from stackctl.engines import Engine, Progress
+from stackctl.errors import StackctlError
 from stackctl.lifecycle.preflight import preflight
 from stackctl.lifecycle.status import StackStatus, status
 from stackctl.scaffold.secret_files import add_missing
 from stackctl.stack import Stack
+from stackctl.stack.environment import webhook_urls
 
 LOAD_SECONDS = 120.0
 """How long a model server that just started may take to load the version that is in Production."""
 POLL_SECONDS = 0.3
+WEBHOOK = "stackctl-"
+"""How the names of the webhooks begin that are made here."""
 
 
 def up(stack: Stack, engine: Engine, progress: Progress) -> StackStatus:
@@ -27,6 +31,7 @@ def up(stack: Stack, engine: Engine, progress: Progress) -> StackStatus:
     preflight(stack, engine)
     engine.prepare(progress)
     engine.up([service.name for service in stack.services], progress)
+    _have_servers_woken(stack, progress)
     return _settled(stack, engine, progress)
 
 
@@ -37,7 +42,29 @@ def restart(stack: Stack, engine: Engine, services: Sequence[str], progress: Pro
         Unhealthy: a service did not become healthy.
     """
     engine.restart(services, progress)
+    _have_servers_woken(stack, progress)
     return _settled(stack, engine, progress)
+
+
+def _have_servers_woken(stack: Stack, progress: Progress) -> None:
+    """Have MLflow call each model server when an alias changes; they poll as well, so nothing depends on it."""
+    if stack.settings.mlflow.kind != "bundled":
+        progress("webhook", "none: MLflow is not the stack's own; the model servers poll it")
+        return
+    from stackctl.models.rest import Rest
+    from stackctl.models.webhooks import ensure_webhook, remove_webhooks
+
+    rest = Rest(stack.endpoints.registry)
+    names = {f"{WEBHOOK}{service}": url for service, url in webhook_urls(stack).items()}
+    try:
+        for name, url in names.items():
+            if (outcome := ensure_webhook(rest, name, url, stack.secret("webhook_secret"))) != "unchanged":
+                progress("webhook", f"{name} {outcome}")
+        remove_webhooks(rest, WEBHOOK, but=frozenset(names))
+    except StackctlError as error:
+        progress("webhook", f"not set up, the model servers poll all the same: {error.message}")
+    finally:
+        rest.close()
 
 
 def _settled(stack: Stack, engine: Engine, progress: Progress) -> StackStatus:

@@ -12,11 +12,7 @@ from typing import Any, Literal
 
 from stackctl.models.rest import Rest
 
-EVENTS = (
-    ("MODEL_VERSION_ALIAS", "CREATED"),
-    ("MODEL_VERSION_ALIAS", "DELETED"),
-    ("MODEL_VERSION", "CREATED"),
-)
+EVENTS = (("MODEL_VERSION_ALIAS", "CREATED"), ("MODEL_VERSION_ALIAS", "DELETED"))
 Outcome = Literal["created", "updated", "unchanged"]
 _PAGE = 100
 _MADE_BY = "Made by stackctl; it wakes a model server."

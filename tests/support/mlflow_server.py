@@ -77,13 +77,14 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowSe
     )
     try:
         url = f"http://127.0.0.1:{port}"
-        _await_health(url, log)
+        await_health(url, log)
         yield MlflowServer(url, folder)
     finally:
         process.stop(started)
 
 
-def _await_health(url: str, log: Path) -> None:
+def await_health(url: str, log: Path) -> None:
+    """Wait until the server at ``url`` answers."""
     deadline = time.monotonic() + DEADLINE
     while time.monotonic() < deadline:
         try:
