@@ -71,16 +71,26 @@ def moment(now: datetime) -> str:
 def record(registry: Registry, model: str, event: Event) -> Event:
     """Write an event into the registry, drop the oldest ones beyond those kept, and return it as written.
 
+    Arrivals outlive what was refused or decided: a rollback needs them.
+
     Raises:
         Unhealthy: MLflow does not answer.
     """
     written = event if event.id else replace(event, id=uuid4().hex[:12])
     registry.set_model_tag(model, _key(written), _value(written))
     found = registry.find_model(model)
-    keys = sorted((key for key in found.tags if key.startswith(tags.HISTORY)), reverse=True) if found else []
-    for key in keys[KEPT:]:
-        registry.delete_model_tag(model, key)
+    if found is not None:
+        for key in _superfluous(found.tags):
+            registry.delete_model_tag(model, key)
     return written
+
+
+def _superfluous(model_tags: Mapping[str, str]) -> list[str]:
+    keys = sorted(key for key in model_tags if key.startswith(tags.HISTORY))
+    droppable = keys[: -KEPT // 4]  # the newest stay, whatever they are
+    arrivals = {key for key in droppable if (event := _parse(model_tags[key])) and event.action in ARRIVALS}
+    droppable.sort(key=lambda key: (key in arrivals, key))
+    return droppable[: max(0, len(keys) - KEPT)]
 
 
 def read(registry: Registry, model: str) -> list[Event]:

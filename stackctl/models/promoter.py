@@ -1,44 +1,45 @@
 """The promotion protocol: prepare, then commit; whoever finds it interrupted finishes or undoes it.
 
-Prepare: the journal is opened, the version gets the alias ``candidate``, every model server loads it beside the
-version it serves, checks its digest, replays its golden inputs and says ``prepared`` or ``refused``. Production is not
-touched. Commit: the journal says ``committing`` (from here on the promotion is decided), the version gets stage and
-alias, servers flip, the journal is closed. Stage and alias are two calls in MLflow and there is no compare-and-swap:
-the journal is what makes them one.
+Prepare: the journal is opened, the gates are checked, the version gets the alias ``candidate``, every model server of
+the target loads it beside the version it serves, checks its digest, replays its golden inputs and says ``prepared`` or
+``refused``. The target is not touched. Commit: the journal says ``committing`` (from here on the promotion is decided),
+the version gets stage and alias, the history gets its event, servers flip, the journal is closed. Stage and alias are
+two calls in MLflow and there is no compare-and-swap: the journal is what makes them one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
-from typing import Literal
+from datetime import datetime, timedelta
 
 from stackctl.errors import StackctlError, Unhealthy
-from stackctl.models import tags
+from stackctl.models import arrivals, tags
+from stackctl.models.alignment import arrival_tag, set_names
 from stackctl.models.clock import Clock, SystemClock
-from stackctl.models.journal import Journal, check_own, close_journal, read_journal, write_journal
+from stackctl.models.fleet import Fleet, Progress
+from stackctl.models.gates import MetricGate, Passed, check_all
+from stackctl.models.history import events_of, moment
+from stackctl.models.journal import Journal, Purpose, check_own, close_journal, read_journal, write_journal
 from stackctl.models.promotion import Deadlines, Promotion, PromotionRefused, Recovery
 from stackctl.models.registry import Registry, UnknownVersion
-from stackctl.models.servers import Candidate, ModelServer, ServerView
-from stackctl.models.versions import ModelVersion, iso
-
-Progress = Callable[[str, str], None]
-"""Called with (subject, what happens)."""
-
+from stackctl.models.servers import ModelServer
+from stackctl.models.targets import PRODUCTION, Target
+from stackctl.models.versions import ModelVersion, RegisteredModel, iso
 
 _FINISHED_LATER = "the next `stackctl promote` or `stackctl status` finishes it"
 
 
 class Promoter:
-    """Runs the protocol against one registry and the model servers that follow it.
+    """Runs the protocol against one registry and the model servers that follow the target.
 
     Args:
         registry: where versions, stages and aliases are.
-        servers: every server that must serve what is in Production.
+        servers: every server that must serve what is at the target.
         owner: who promotes: user, machine and stack folder. Of one owner only one promotion runs at a time; the caller
             sees to that.
         progress: told what happens.
+        target: where versions are promoted to.
         deadlines: how long to wait.
         clock: time (tests put their own here).
     """
@@ -50,45 +51,78 @@ class Promoter:
         *,
         owner: str,
         progress: Progress,
+        target: Target = PRODUCTION,
         deadlines: Deadlines | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._registry = registry
-        self._servers = tuple(servers)
         self._owner = owner
         self._progress = progress
+        self._target = target
         self._deadlines = deadlines or Deadlines()
         self._clock = clock or SystemClock()
+        self._fleet = Fleet(servers, target, progress, self._deadlines, self._clock)
 
-    def promote(self, version: ModelVersion, *, wait: bool = True) -> Promotion:
-        """Bring a version into Production.
+    def promote(
+        self,
+        version: ModelVersion,
+        *,
+        wait: bool = True,
+        dry_run: bool = False,
+        metric: MetricGate | None = None,
+        purpose: Purpose = "promote",
+        reason: str | None = None,
+    ) -> Promotion:
+        """Bring a version to the target.
 
         Args:
             version: the version, as the registry has it.
             wait: return only once every server serves it. Nothing skips the preparation.
+            dry_run: check and prepare it, then undo; neither the target nor the history is touched.
+            metric: how it must be better than the version in Production.
+            purpose: ``promote`` or ``rollback``, for the history.
+            reason: why, for the history.
 
         Raises:
-            PromotionRefused: a gate or a server refused it; Production was not touched.
-            Unhealthy: a server could not be reached or did not answer in time; the message says whether Production was
+            PromotionRefused: a gate or a server refused it; the target was not touched.
+            Unhealthy: a server could not be reached or did not answer in time; the message says whether the target was
                 touched.
             StackctlError: somebody else promotes this model right now.
             KeyboardInterrupt: passed on; before the commit everything is undone first.
         """
         began = self._clock.monotonic()
-        model = version.name
-        production = self._registry.production_of(model)
-        if production.agrees and production.version == version.version:
-            live = self._await_live(model, version.version) if wait else None
-            return Promotion(model, version.version, version.version, version.digest, False, self._since(began), live)
-        journal = Journal.begin(production.version, version.version, by=self._owner, now=self._clock.now())
+        model = self._registry.model(version.name)
+        pair = model.pair(self._target)
+        if pair.agrees and pair.version == version.version:
+            live = self._fleet.await_live(model.name, version.version, began) if wait and not dry_run else None
+            return self._result(version, version.version, version.digest, began, changed=False, live_seconds=live)
+        previous = pair.before(version.version, arrivals.agreed(events_of(model), self._target))
+        journal = Journal.begin(
+            previous,
+            version.version,
+            by=self._owner,
+            now=self._clock.now(),
+            purpose=purpose,
+            reason=reason,
+            replaced=() if pair.agrees else tuple(name for name in (pair.stage, pair.alias) if name),
+        )
+        passed: list[Passed] = []
         try:
-            digest = self._prepare(version, journal)
-            journal = self._decide(model, journal)
-        except (Exception, KeyboardInterrupt):
-            self._undo_quietly(model, journal)
+            write_journal(self._registry, model.name, self._target, journal)
+            passed += self._check(version, model, metric)
+            digest = self._prepare(version, dry_run=dry_run)
+            if dry_run:
+                self._undo(model.name, journal)
+                return self._result(version, previous, digest, began, changed=False, dry_run=True, passed=tuple(passed))
+            journal = self._decide(model.name, journal, passed)
+        except (Exception, KeyboardInterrupt) as error:
+            self._undo_quietly(model.name, journal)
+            if isinstance(error, PromotionRefused) and not dry_run:
+                self._record_refusal(model.name, journal, error)
             raise
-        live = self._commit(model, journal, wait=wait)
-        return Promotion(model, journal.previous, version.version, digest, True, self._since(began), live)
+        live = self._commit(model.name, journal, wait=wait)
+        result = self._result(version, previous, digest, began, changed=True, live_seconds=live, passed=tuple(passed))
+        return replace(result, disagreed=not pair.agrees)
 
     def recover(self, model: str) -> Recovery | None:
         """Finish or undo a promotion that was interrupted; None where there is none.
@@ -96,79 +130,38 @@ class Promoter:
         A journal of the same owner is taken for interrupted (the caller holds the owner's lock); somebody else's only
         once it is older than the lease.
         """
-        journal = read_journal(self._registry, model)
+        journal = read_journal(self._registry, model, self._target)
         if journal is None:
             return None
         if journal.by != self._owner and journal.age(self._clock.now()) < timedelta(seconds=self._deadlines.lease):
-            return _recovery(model, journal, "running")
+            return Recovery.of(model, journal, "running", self._target)
         if journal.phase == "preparing":
             self._undo(model, journal)
-            return _recovery(model, journal, "undone")
+            return Recovery.of(model, journal, "undone", self._target)
         if self._changed_elsewhere(model, journal):
             self._undo(model, journal)
-            return _recovery(model, journal, "abandoned")
+            return Recovery.of(model, journal, "abandoned", self._target)
         self._apply(model, journal)
         self._close(model, journal)
-        return _recovery(model, journal, "finished")
+        return Recovery.of(model, journal, "finished", self._target)
 
-    def _prepare(self, version: ModelVersion, journal: Journal) -> str:
+    def _check(self, version: ModelVersion, model: RegisteredModel, metric: MetricGate | None) -> list[Passed]:
+        """Hold the version against the gates; the champion is the version that users get, whatever the target."""
+        number = model.production.winner(arrivals.agreed(events_of(model), PRODUCTION))
+        champion = self._registry.version(model.name, number) if number and number != version.version else None
+        passed = check_all(self._registry, version, champion, metric)
+        for gate in passed:
+            self._progress(f"gate {gate.gate}", gate.sentence)
+        return passed
+
+    def _prepare(self, version: ModelVersion, *, dry_run: bool) -> str:
         """Have every server prepare the version; return the digest they agree on."""
         model, number = version.name, version.version
-        write_journal(self._registry, model, journal)
-        if version.status != "READY":
-            raise PromotionRefused(
-                f"{model} version {number} is not ready: its status in the registry is {version.status}.",
-                "status",
-                "Wait until it is registered completely, or register it again.",
-            )
-        self._settle(model, number)
-        self._registry.set_alias(model, tags.CANDIDATE_ALIAS, number)
-        digests = {view.url: _digest_of(view, number) for view in self._await_prepared(model, number)}
-        return self._check_digest(version, digests)
+        self._fleet.settle(model, number)
+        self._registry.set_alias(model, self._target.candidate_alias, number)
+        return self._check_digest(version, self._fleet.await_prepared(model, number), dry_run=dry_run)
 
-    def _settle(self, model: str, number: str) -> None:
-        """Make sure that every server is there and follows the model, and shows nothing of an earlier try."""
-        deadline = self._clock.monotonic() + self._deadlines.forget
-        for server in self._servers:
-            while True:
-                view = self._reach(server)
-                if view.name != model:
-                    raise PromotionRefused(
-                        f"The model server at {server.url} serves {view.name}, not {model}.",
-                        "server",
-                        f"Set `model: {model}` in stack.yaml and run `stackctl up`.",
-                    )
-                stale = view.candidate is not None and view.candidate.version == number
-                if not stale or self._clock.monotonic() > deadline:
-                    break
-                self._clock.sleep(self._deadlines.poll)
-
-    def _await_prepared(self, model: str, number: str) -> list[ServerView]:
-        deadline = self._clock.monotonic() + self._deadlines.prepare
-        while True:
-            views = [self._reach(server) for server in self._servers]
-            for view in views:
-                candidate = _candidate(view, number)
-                if candidate is not None and candidate.state == "refused":
-                    raise PromotionRefused(
-                        f"The model server at {view.url} refused {model} version {number}: "
-                        f"{candidate.reason or 'it gave no reason'}",
-                        "server",
-                        "Production was not touched. More is in `stackctl logs serving`.",
-                    )
-                self._progress("prepare", f"version {number}: {_preparing(view, number)}")
-            if all(_is_prepared(view, number) for view in views):
-                return views
-            if self._clock.monotonic() > deadline:
-                late = ", ".join(view.url for view in views if not _is_prepared(view, number))
-                raise Unhealthy(
-                    f"{late} did not prepare {model} version {number} within {self._deadlines.prepare:.0f} s. "
-                    "Production was not touched.",
-                    "See `stackctl logs serving`.",
-                )
-            self._clock.sleep(self._deadlines.poll)
-
-    def _check_digest(self, version: ModelVersion, digests: dict[str, str | None]) -> str:
+    def _check_digest(self, version: ModelVersion, digests: Mapping[str, str | None], *, dry_run: bool) -> str:
         """Compare the recorded digest with what the servers computed; record it where none was."""
         recorded = self._registry.version(version.name, version.version).digest
         if not digests:
@@ -177,42 +170,44 @@ class Promoter:
             expected = recorded or next(iter(digests.values()))
             if digest is None or digest != expected:
                 raise PromotionRefused(
-                    f"{version.name} version {version.version} is not what was logged: its digest is {expected}, "
+                    f"{version.title} is not what was logged: its digest is {expected}, "
                     f"the model server at {url} has {digest or 'none'}.",
                     "digest",
-                    "Production was not touched. Its files were changed since: register the version again.",
+                    f"{self._target.stage} was not touched. Its files were changed since: register the version again.",
+                    {"expected": expected, "found": digest},
                 )
         digest = str(next(iter(digests.values())))
-        if recorded is None:
+        if recorded is None and not dry_run:
             self._registry.set_version_tag(version.name, version.version, tags.DIGEST, digest)
         return digest
 
-    def _decide(self, model: str, journal: Journal) -> Journal:
+    def _decide(self, model: str, journal: Journal, passed: Sequence[Passed]) -> Journal:
         """Write that the promotion is decided: from here on it is finished, by whomever."""
-        check_own(self._registry, model, journal)
-        decided = replace(journal, phase="committing", committed_at=iso(self._clock.now()))
-        self._progress("commit", f"version {journal.version} goes to {tags.PRODUCTION_STAGE}")
-        self._registry.set_model_tag(model, tags.PROMOTION, decided.to_json())
+        check_own(self._registry, model, self._target, journal)
+        figures = {name: figure for gate in passed for name, figure in gate.figures.items()}
+        decided = replace(journal, phase="committing", committed_at=moment(self._clock.now()), figures=figures)
+        self._progress("commit", f"version {journal.version} goes to {self._target.stage}")
+        self._registry.set_model_tag(model, self._target.journal_tag, decided.to_json())
         return decided
 
     def _commit(self, model: str, journal: Journal, *, wait: bool) -> float | None:
         """Carry out what was decided; return how long it took until every server served it."""
-        number = journal.version
+        number, stage = journal.version, self._target.stage
         try:
-            self._apply(model, journal)
+            committed = self._apply(model, journal)
         except KeyboardInterrupt:
             self._progress("commit", f"interrupted after the decision for version {number}: {_FINISHED_LATER}")
             raise
         except StackctlError as error:
             raise Unhealthy(
-                f"{model} version {number} was decided for Production, but the registry could not be changed "
+                f"{model} version {number} was decided for {stage}, but the registry could not be changed "
                 f"completely: {error.message}",
                 f"Nothing is lost: {_FINISHED_LATER}.",
             ) from error
         try:
-            live = self._await_live(model, number) if wait else None
+            live = self._fleet.await_live(model, number, committed) if wait else None
         except KeyboardInterrupt:
-            self._progress("commit", f"interrupted: version {number} is in Production, servers may still be loading it")
+            self._progress("commit", f"interrupted: version {number} is in {stage}, servers may still be loading it")
             self._close(model, journal)
             raise
         except StackctlError:
@@ -221,58 +216,30 @@ class Promoter:
         self._close(model, journal)
         return live
 
-    def _apply(self, model: str, journal: Journal) -> None:
-        moment = journal.committed_at or iso(self._clock.now())
-        self._registry.set_version_tag(model, journal.version, tags.PROMOTED_AT, moment)
-        self._registry.transition_stage(model, journal.version, tags.PRODUCTION_STAGE, archive_existing=True)
-        self._registry.set_alias(model, tags.PRODUCTION_ALIAS, journal.version)
-
-    def _await_live(self, model: str, number: str) -> float:
-        """Wait until every server serves the version; return how long that took."""
-        began = self._clock.monotonic()
-        while True:
-            views = [self._reach(server) for server in self._servers]
-            behind = [view for view in views if view.version != number]
-            if not behind:
-                self._progress("serving", f"version {number}")
-                return self._since(began)
-            if self._since(began) > self._deadlines.live:
-                told = " ".join(
-                    f"{view.url} serves {view.version or 'nothing'}: {view.error or 'no error'}" for view in behind
-                )
-                raise Unhealthy(
-                    f"{model} version {number} is in Production, but not served after "
-                    f"{self._deadlines.live:.0f} s. {told}",
-                    "See `stackctl status` and `stackctl logs serving`.",
-                )
-            self._progress("serving", f"waiting for version {number} (version {behind[0].version or 'none'} answers)")
-            self._clock.sleep(self._deadlines.poll_live)
-
-    def _reach(self, server: ModelServer) -> ServerView:
-        """Ask a server; one that does not answer gets a moment to come back."""
-        began = self._clock.monotonic()
-        while True:
-            try:
-                return server.view()
-            except Unhealthy:
-                if self._since(began) > self._deadlines.reach:
-                    raise
-                self._clock.sleep(self._deadlines.poll)
+    def _apply(self, model: str, journal: Journal) -> float:
+        """Point stage and alias to the version, then record it; return when both pointed there."""
+        decided = datetime.fromisoformat(journal.committed_at) if journal.committed_at else self._clock.now()
+        version = self._registry.version(model, journal.version)
+        self._registry.set_version_tag(model, journal.version, arrival_tag(self._target), iso(decided))
+        set_names(self._registry, self._registry.model(model), self._target, journal.version, version.stage)
+        committed = self._clock.monotonic()
+        arrivals.record_arrival(self._registry, model, self._target, journal, decided)
+        return committed
 
     def _changed_elsewhere(self, model: str, journal: Journal) -> bool:
-        """Return whether Production moved to a third version since the decision, or the version is gone."""
+        """Return whether the target moved to a third version since the decision, or the version is gone."""
         try:
             self._registry.version(model, journal.version)
         except UnknownVersion:
             return True
-        production = self._registry.production_of(model)
-        known = {journal.previous, journal.version, None}
-        return production.stage not in known or production.alias not in known
+        pair = self._registry.model(model).pair(self._target)
+        known = {journal.previous, journal.version, None, *journal.replaced}
+        return pair.stage not in known or pair.alias not in known
 
     def _close(self, model: str, journal: Journal) -> None:
-        if self._registry.model(model).aliases.get(tags.CANDIDATE_ALIAS) == journal.version:
-            self._registry.delete_alias(model, tags.CANDIDATE_ALIAS)
-        close_journal(self._registry, model)
+        if self._registry.model(model).aliases.get(self._target.candidate_alias) == journal.version:
+            self._registry.delete_alias(model, self._target.candidate_alias)
+        close_journal(self._registry, model, self._target)
 
     def _undo(self, model: str, journal: Journal) -> None:
         self._progress("undo", f"version {journal.version} is no candidate any more")
@@ -281,42 +248,47 @@ class Promoter:
     def _undo_quietly(self, model: str, journal: Journal) -> None:
         """Undo after a failure that is about to be reported; what cannot be undone now, the next command undoes."""
         try:
-            standing = read_journal(self._registry, model)
+            standing = read_journal(self._registry, model, self._target)
             if standing is not None and standing.id == journal.id:
                 self._undo(model, journal)
         except StackctlError as error:
             self._progress("undo", f"left to the next `stackctl promote` or `stackctl status`: {error.message}")
 
-    def _since(self, began: float) -> float:
-        return self._clock.monotonic() - began
+    def _record_refusal(self, model: str, journal: Journal, refusal: PromotionRefused) -> None:
+        try:
+            arrivals.record_refusal(self._registry, model, self._target, journal, refusal, self._clock.now())
+        except StackctlError as error:
+            self._progress("history", f"the refusal could not be recorded: {error.message}")
+
+    def _result(
+        self,
+        version: ModelVersion,
+        previous: str | None,
+        digest: str | None,
+        began: float,
+        *,
+        changed: bool,
+        live_seconds: float | None = None,
+        dry_run: bool = False,
+        passed: tuple[Passed, ...] = (),
+    ) -> Promotion:
+        seconds = self._clock.monotonic() - began
+        figures = tuple(gate.to_dict() for gate in passed)
+        return Promotion(
+            version.name,
+            previous,
+            version.version,
+            digest,
+            changed,
+            seconds,
+            live_seconds,
+            self._target.name,
+            dry_run=dry_run,
+            gates=figures,
+        )
 
 
-def going_on(registry: Registry, model: str) -> Recovery | None:
+def going_on(registry: Registry, model: str, target: Target = PRODUCTION) -> Recovery | None:
     """Return the promotion of a model that is going on, or None."""
-    journal = read_journal(registry, model)
-    return _recovery(model, journal, "running") if journal else None
-
-
-def _candidate(view: ServerView, number: str) -> Candidate | None:
-    return view.candidate if view.candidate is not None and view.candidate.version == number else None
-
-
-def _is_prepared(view: ServerView, number: str) -> bool:
-    candidate = _candidate(view, number)
-    return view.version == number or (candidate is not None and candidate.state == "prepared")
-
-
-def _digest_of(view: ServerView, number: str) -> str | None:
-    candidate = _candidate(view, number)
-    return candidate.digest if candidate is not None and candidate.state == "prepared" else view.digest
-
-
-def _preparing(view: ServerView, number: str) -> str:
-    candidate = _candidate(view, number)
-    if view.version == number:
-        return f"served by {view.url} already"
-    return f"{candidate.state if candidate else 'announced'} ({view.url})"
-
-
-def _recovery(model: str, journal: Journal, outcome: Literal["finished", "undone", "abandoned", "running"]) -> Recovery:
-    return Recovery(model, journal.version, journal.previous, journal.by, outcome)
+    journal = read_journal(registry, model, target)
+    return Recovery.of(model, journal, "running", target) if journal else None

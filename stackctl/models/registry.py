@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from stackctl.errors import StackctlError, UsageError
 from stackctl.models.rest import NOT_FOUND, TIMEOUT, Rest, RestError
-from stackctl.models.versions import ModelVersion, Production, RegisteredModel, parse_model, parse_version
+from stackctl.models.tags import EVALUATION_DIGEST
+from stackctl.models.versions import Measured, ModelVersion, Production, RegisteredModel, parse_model, parse_version
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _PAGE = 200
 _LISTED = 10
+_EVALUATION_CONTEXTS = frozenset({"eval", "evaluation", "test", "testing", "validation"})
 
 
 class UnknownModel(StackctlError):
@@ -146,13 +148,18 @@ class Registry:
 
     def metrics(self, run_id: str) -> dict[str, float]:
         """Return the last value of every metric of a run; empty where there is no such run."""
-        try:
-            run = self._tracking.get("runs/get", {"run_id": run_id})["run"]
-        except RestError as error:
-            if error.error_code == NOT_FOUND:
-                return {}
-            raise
-        return {entry["key"]: float(entry["value"]) for entry in run.get("data", {}).get("metrics", [])}
+        return _metrics(self._run(run_id))
+
+    def measured(self, version: ModelVersion) -> Measured:
+        """Return the metrics of a version's run and the digest of the data set they were measured on.
+
+        The digest is the version's tag, else the run's tag of the same name, else the run's only data set that MLflow
+        knows it was evaluated on.
+        """
+        run = self._run(version.run_id) if version.run_id else {}
+        tags = {entry["key"]: entry.get("value", "") for entry in run.get("data", {}).get("tags", [])}
+        digest = version.tags.get(EVALUATION_DIGEST) or tags.get(EVALUATION_DIGEST) or _evaluated_on(run)
+        return Measured(_metrics(run), digest)
 
     def production_of(self, name: str) -> Production:
         """Return which version the stage and the alias of Production lead to.
@@ -191,6 +198,15 @@ class Registry:
         body = {"name": name, "version": version, "stage": stage, "archive_existing_versions": archive_existing}
         self._write("POST", "model-versions/transition-stage", body)
 
+    def _run(self, run_id: str) -> dict[str, Any]:
+        try:
+            run: dict[str, Any] = self._tracking.get("runs/get", {"run_id": run_id})["run"]
+        except RestError as error:
+            if error.error_code == NOT_FOUND:
+                return {}
+            raise
+        return run
+
     def _write(self, method: str, endpoint: str, body: Mapping[str, Any]) -> None:
         self._registry.call(method, endpoint, body=body)
 
@@ -221,6 +237,21 @@ class Registry:
         if not known:
             return UnknownVersion(f"{name} has no version {number}, nor any other.", hint)
         return UnknownVersion(f"{name} has no version {number}. Known: {_listed(known)}.", hint)
+
+
+def _metrics(run: Mapping[str, Any]) -> dict[str, float]:
+    return {entry["key"]: float(entry["value"]) for entry in run.get("data", {}).get("metrics", [])}
+
+
+def _evaluated_on(run: Mapping[str, Any]) -> str | None:
+    """Return the digest of the one data set that a run was evaluated on, by MLflow's own record, or None."""
+    digests = {
+        entry["dataset"]["digest"]
+        for entry in run.get("inputs", {}).get("dataset_inputs", [])
+        for tag in entry.get("tags", [])
+        if tag.get("key") == "mlflow.data.context" and tag.get("value") in _EVALUATION_CONTEXTS
+    }
+    return digests.pop() if len(digests) == 1 else None
 
 
 def _listed(words: list[str]) -> str:

@@ -41,6 +41,11 @@ class ModelVersion:
     description: str = ""
 
     @property
+    def title(self) -> str:
+        """How a sentence names it."""
+        return f"{self.name} version {self.version}"
+
+    @property
     def digest(self) -> str | None:
         """The digest recorded for it, or None."""
         return self.tags.get(names.DIGEST)
@@ -73,6 +78,19 @@ class ModelVersion:
             "tags": dict(self.tags),
             "metrics": dict(self.metrics),
         }
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a version's evaluation measured.
+
+    Attributes:
+        metrics: the metrics of its run.
+        digest: of the data set they were measured on, or None where that was not recorded.
+    """
+
+    metrics: Mapping[str, float]
+    digest: str | None
 
 
 @dataclass(frozen=True)
@@ -109,6 +127,13 @@ class Production:
         if self.stage is not None and self.alias == agreed:
             return self.stage
         return self.version
+
+    def before(self, version: str, agreed: str | None) -> str | None:
+        """Return the version that ``version`` replaces, or None: where it counts already, the other name's."""
+        winner = self.winner(agreed)
+        if winner != version:
+            return winner
+        return next((name for name in (self.stage, self.alias) if name not in (None, version)), None)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ CHANGES = (
     "POST model-versions/set-tag",  # when it was promoted
     "POST model-versions/transition-stage",
     "POST registered-models/alias",  # production
+    "POST registered-models/set-tag",  # the history
     "DELETE registered-models/alias",  # candidate
     "DELETE registered-models/delete-tag",  # the journal
 )
