@@ -1,23 +1,46 @@
-"""Upscale an image or a folder of images through the stack's model server: the same path that users' requests take."""
+"""Upscale an image or a folder of images: through the stack's model server, or by a network on this machine."""
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections import Counter
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from stackctl.errors import StackctlError, Unhealthy, UsageError
-from stackctl.stack import Stack
+from stackctl.lifecycle.image_places import SUFFIXES, CannotWrite, Files, Place, is_url, objects
+from stackctl.lifecycle.result_names import extension, format_of, stems
 
 if TYPE_CHECKING:
-    from stackctl.store.urls import ObjectStore
+    from stackctl.serving.client import ModelServerClient, Served
+    from stackctl.stack import Stack
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
-EXTENSIONS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "bmp": ".bmp"}
+BUSY_SECONDS = 120.0
+"""How long a server that is busy is asked again for one image."""
+RECOVERY_SECONDS = 30.0
+"""How long a server that failed on one image is waited for before the next one."""
+
+
+@dataclass(frozen=True)
+class How:
+    """What is asked of every image.
+
+    Attributes:
+        outscale: size of a result over the size of its input; 0 is the network's own scale.
+        suffix: results are named ``NAME_suffix``.
+        image_format: of the results; ``auto`` keeps that of the input.
+        tile: side of a tile in input pixels; 0 chooses it.
+        precision: ``auto``, ``fp32`` or ``bf16``.
+        alpha: what enlarges an alpha channel: ``bicubic`` or the ``network``.
+    """
+
+    outscale: float = 0.0
+    suffix: str = "out"
+    image_format: str = "auto"
+    tile: int = 0
+    precision: str = "auto"
+    alpha: str = "bicubic"
 
 
 @dataclass(frozen=True)
@@ -28,141 +51,160 @@ class Upscaled:
     result: str | None
     version: str | None
     error: str | None = None
+    seconds: float | None = None
+    report: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as a JSON document."""
+        return {
+            "source": self.source,
+            "result": self.result,
+            "version": self.version,
+            "error": self.error,
+            "seconds": None if self.seconds is None else round(self.seconds, 3),
+            "report": self.report,
+        }
 
 
-class Place(Protocol):
-    """A folder of images, on this machine or in the object store."""
+@dataclass(frozen=True)
+class Work:
+    """The images of one call and what becomes of them.
 
-    def names(self) -> list[str]:
-        """Return the images below it, as relative POSIX paths, sorted."""
-        ...
+    Attributes:
+        names: the images, in the order in which they are upscaled.
+        stems: each image's result in ``outbound``, without its ending.
+        exactly: name of the only result, where the person gave one.
+    """
 
-    def read(self, name: str) -> bytes:
-        """Return one image's bytes."""
-        ...
+    inbound: Place
+    outbound: Place
+    names: tuple[str, ...]
+    stems: dict[str, str]
+    how: How
+    exactly: str | None = None
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write one image; a reader sees all of it or nothing."""
-        ...
-
-    def full(self, name: str) -> str:
-        """Return a name as a person would write it."""
-        ...
+    def result_of(self, name: str, image_format: str) -> str:
+        """Return the name of an image's result."""
+        return self.exactly or f"{self.stems[name]}{extension(name, image_format)}"
 
 
-def upscale(
-    stack: Stack, source: str, target: str, *, outscale: float = 0.0, suffix: str = "out", image_format: str = "auto"
-) -> Iterator[Upscaled]:
-    """Send every image of ``source`` to the model server, one by one; an image that fails does not stop the others.
+def plan(source: str, target: str, how: How, stack: Stack | None = None) -> Work:
+    """Return the work that a call means; nothing is written yet.
 
     Args:
-        stack: whose model server, and whose object store for ``s3://`` URLs.
         source: an image, a folder (with its subfolders), or ``s3://BUCKET/PREFIX``.
-        target: a folder or ``s3://BUCKET/PREFIX``.
-        outscale: size of a result over the size of its input; 0 is the network's own scale.
-        suffix: results are named ``NAME_suffix``.
-        image_format: encoding of the results; ``auto`` keeps that of the input.
+        target: a folder, ``s3://BUCKET/PREFIX``, or the name of a file for the result of a single image.
+        how: what is asked of every image.
+        stack: whose object store, for ``s3://`` URLs.
 
     Raises:
-        UsageError: there is no image in ``source``.
-        Unhealthy: the model server cannot be reached.
+        UsageError: there is no image in ``source``, or results would replace their inputs.
     """
-    from stackctl.serving.client import ModelServerClient
-
-    inbound, outbound = place_of(stack, source), place_of(stack, target)
+    inbound, outbound = _place(source, stack), _place(target, stack)
+    exactly = None
+    if isinstance(inbound, Files) and isinstance(outbound, Files):
+        if inbound.root.is_file() and format_of(target) and not outbound.root.is_dir():
+            how, exactly = _for_one_file(outbound.root, how), outbound.root.name
+            outbound = Files(outbound.root.parent)
+        _keep_apart(inbound.root, outbound.root, how, exactly)
+        inbound = _without_results(inbound, outbound.root)
     names = inbound.names()
     if not names:
         raise UsageError(f"There is no image in {source}.", f"Images end in {', '.join(sorted(SUFFIXES))}.")
-    shared = Counter(PurePosixPath(name).with_suffix("") for name in names)
-    with ModelServerClient(stack.endpoints.serving) as server:
-        for name in names:
+    return Work(inbound, outbound, tuple(names), stems(names, how.suffix), how, exactly)
+
+
+def through_server(work: Work, url: str) -> Iterator[Upscaled]:
+    """Send every image to a model server, one by one; an image that fails does not stop the others.
+
+    Raises:
+        Unhealthy: the model server cannot be reached.
+        CannotWrite: the results cannot be written.
+    """
+    from stackctl.serving.client import ModelServerClient
+
+    with ModelServerClient(url) as server:
+        for name in work.names:
+            began = time.monotonic()
+            source = work.inbound.full(name)
             try:
-                served = server.upscale(inbound.read(name), outscale=outscale, format=image_format)
-            except Unhealthy:
-                raise
+                served = _ask(server, work.inbound.read(name), work.how)
+                result = work.result_of(name, served.content_type.partition("/")[2])
+                work.outbound.write(result, served.data)
+            except (Unhealthy, CannotWrite) as error:
+                if isinstance(error, CannotWrite) or not _recovers(server):
+                    raise
+                yield Upscaled(source, None, None, error.message)
             except StackctlError as error:
-                yield Upscaled(inbound.full(name), None, None, error.message)
-                continue
-            extension = EXTENSIONS.get(served.content_type.partition("/")[2], PurePosixPath(name).suffix)
-            stem = PurePosixPath(name).with_suffix("")
-            if shared[stem] > 1:  # a.jpg and a.png must not end in the same file
-                stem = stem.with_name(f"{stem.name}_{PurePosixPath(name).suffix.removeprefix('.')}")
-            result = f"{stem}_{suffix}{extension}" if suffix else f"{stem}{extension}"
-            outbound.write(result, served.data)
-            yield Upscaled(inbound.full(name), outbound.full(result), served.version)
+                yield Upscaled(source, None, None, error.message)
+            else:
+                seconds = time.monotonic() - began
+                yield Upscaled(source, work.outbound.full(result), served.version, None, seconds, served.meta)
 
 
-def place_of(stack: Stack, where: str) -> Place:
-    """Return the place that a path or an ``s3://`` URL means on this stack."""
-    if where.startswith("s3://"):
-        from stackctl.store.urls import open_store
+def _place(where: str, stack: Stack | None) -> Place:
+    if not is_url(where):
+        return Files(Path(where))
+    if stack is None:
+        raise UsageError(
+            f"{where} is in a stack's object store: a network on this machine reads and writes folders.",
+            "Leave -n out, and the stack's model server upscales it.",
+        )
+    return objects(stack, where)
 
-        return Objects(open_store(stack, where))
-    return Files(Path(where))
+
+def _for_one_file(file: Path, how: How) -> How:
+    from dataclasses import replace
+
+    wanted = format_of(file.name)
+    if how.image_format not in {"auto", wanted} and wanted is not None:
+        raise UsageError(
+            f"{file.name} is to be {how.image_format} by --ext and {wanted} by its name.", "Leave --ext out."
+        )
+    return replace(how, image_format=wanted or "auto")
 
 
-@dataclass(frozen=True)
-class Files:
-    """Images in a folder of this machine, or a single file."""
+def _keep_apart(source: Path, target: Path, how: How, exactly: str | None) -> None:
+    """Refuse what would replace inputs by results."""
+    folder = source.parent if source.is_file() else source
+    same = folder.resolve() == target.resolve()
+    if same and (source.name == exactly or (exactly is None and not how.suffix)):
+        raise UsageError("The results would replace their inputs.", "Give a --suffix or another folder.")
 
-    root: Path
 
-    def names(self) -> list[str]:
-        """Return the images below the folder; a single file is its own only image."""
-        if self.root.is_file():
-            return [self.root.name]
-        found = (file for file in self.root.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-        return sorted(file.relative_to(self.root).as_posix() for file in found)
+def _without_results(inbound: Files, target: Path) -> Files:
+    """Leave out results of an earlier call where they lie below the inputs."""
+    source = inbound.root.resolve()
+    below = target.resolve()
+    if source in below.parents:
+        return Files(inbound.root, inbound.root / below.relative_to(source))
+    return inbound
 
-    def read(self, name: str) -> bytes:
-        """Return one image's bytes."""
+
+def _ask(server: ModelServerClient, data: bytes, how: How) -> Served:
+    from stackctl.serving.client import ModelServerRefusal
+
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
         try:
-            return (self.root if self.root.is_file() else self.root / name).read_bytes()
-        except OSError as error:
-            raise StackctlError(f"It cannot be read: {error.strerror}.") from error
+            return server.upscale(
+                data, outscale=how.outscale, format=how.image_format, tile=how.tile, precision=how.precision
+            )
+        except ModelServerRefusal as error:
+            if error.error_code != "busy" or time.monotonic() > end:
+                raise
+            time.sleep(0.5)
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file that is absent (or old) or complete, also after a crash."""
-        file = self.root / name
+
+def _recovers(server: ModelServerClient) -> bool:
+    """Return whether a server that failed on an image is able to serve the next one."""
+    end = time.monotonic() + RECOVERY_SECONDS
+    while time.monotonic() < end:
+        if server.ready():
+            return True
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=".partial-")
-        except OSError as error:
-            raise UsageError(f"{file.parent} cannot be written: {error.strerror}.", "Choose another folder.") from error
-        try:
-            with os.fdopen(descriptor, "wb") as handle:
-                handle.write(data)
-                handle.flush()
-                os.fsync(handle.fileno())
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(file)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-
-    def full(self, name: str) -> str:
-        """Return the file's path."""
-        return str(self.root if self.root.is_file() else self.root / name)
-
-
-@dataclass(frozen=True)
-class Objects:
-    """Images under an ``s3://`` URL."""
-
-    store: ObjectStore
-
-    def names(self) -> list[str]:
-        """Return the keys of the images below the URL."""
-        return sorted(found.key for found in self.store.list() if PurePosixPath(found.key).suffix.lower() in SUFFIXES)
-
-    def read(self, name: str) -> bytes:
-        """Return one image's bytes."""
-        return self.store.get(name)
-
-    def write(self, name: str, data: bytes) -> None:
-        """Write one object."""
-        self.store.put(name, data)
-
-    def full(self, name: str) -> str:
-        """Return the object's URL."""
-        return f"{self.store.url}/{name}"
+            server.model()
+        except Unhealthy:
+            return False
+        time.sleep(0.5)
+    return False

@@ -1,0 +1,150 @@
+"""Where images lie and where results go: a folder, a single file, or the stack's object store."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Protocol
+
+from stackctl.errors import StackctlError, UsageError
+
+if TYPE_CHECKING:
+    from stackctl.stack import Stack
+    from stackctl.store.urls import ObjectStore
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
+PARTIAL = ".partial-"
+
+
+class CannotWrite(UsageError):
+    """Results cannot be written: the folder is none, not writable, or full."""
+
+
+class Place(Protocol):
+    """A folder of images, on this machine or in the object store."""
+
+    def names(self) -> list[str]:
+        """Return the images below it, as relative POSIX paths, sorted."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """Return one image's bytes.
+
+        Raises:
+            StackctlError: it cannot be read.
+        """
+        ...
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write one image; a reader sees all of it or nothing.
+
+        Raises:
+            CannotWrite: it cannot be written.
+        """
+        ...
+
+    def full(self, name: str) -> str:
+        """Return a name as a person would write it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Files:
+    """Images in a folder of this machine, or a single file.
+
+    Attributes:
+        root: the folder or the file.
+        without: a folder below it whose images do not count: that of the results.
+    """
+
+    root: Path
+    without: Path | None = None
+
+    def names(self) -> list[str]:
+        """Return the images below the folder; a single file is its own only image."""
+        if self.root.is_file():
+            return [self.root.name]
+        found = (file for file in self.root.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        kept = (file for file in found if self.without is None or self.without not in file.parents)
+        return sorted(file.relative_to(self.root).as_posix() for file in kept if not file.name.startswith(PARTIAL))
+
+    def read(self, name: str) -> bytes:
+        """Return one image's bytes."""
+        try:
+            return self.path(name).read_bytes()
+        except OSError as error:
+            raise StackctlError(f"It cannot be read: {error.strerror}.") from error
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file that is absent (or old) or complete, also after a crash."""
+        write_file(self.root / name, data)
+
+    def path(self, name: str) -> Path:
+        """Return where an image lies."""
+        return self.root if self.root.is_file() else self.root / name
+
+    def full(self, name: str) -> str:
+        """Return the file's path."""
+        return str(self.path(name))
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Images under an ``s3://`` URL."""
+
+    store: ObjectStore
+
+    def names(self) -> list[str]:
+        """Return the keys of the images below the URL."""
+        return sorted(found.key for found in self.store.list() if PurePosixPath(found.key).suffix.lower() in SUFFIXES)
+
+    def read(self, name: str) -> bytes:
+        """Return one image's bytes."""
+        return self.store.get(name)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write one object."""
+        self.store.put(name, data)
+
+    def full(self, name: str) -> str:
+        """Return the object's URL."""
+        return f"{self.store.url}/{name}"
+
+
+def objects(stack: Stack, url: str) -> Objects:
+    """Return the place that an ``s3://`` URL means on a stack."""
+    from stackctl.store.urls import open_store
+
+    return Objects(open_store(stack, url))
+
+
+def is_url(where: str) -> bool:
+    """Return whether a place is in the object store."""
+    return where.startswith("s3://")
+
+
+def write_file(file: Path, data: bytes) -> None:
+    """Write a file that is absent (or old) or complete, also after a crash.
+
+    Raises:
+        CannotWrite: the file cannot be written; nothing is left of it.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=PARTIAL)
+    except OSError as error:
+        raise CannotWrite(f"{file.parent} cannot be written: {error.strerror}.", "Choose another folder.") from error
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(file)
+    except OSError as error:
+        raise CannotWrite(f"{file} cannot be written: {error.strerror}.", "Choose another folder.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
