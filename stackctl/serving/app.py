@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,11 @@ from stackctl.serving.metrics import Metrics
 from stackctl.serving.registry_view import MlflowView, RegistryView
 from stackctl.serving.settings import ServingSettings
 from stackctl.serving.slot import Workshop
+from stackctl.serving.webhook import verified
 
 SCHEMA_VERSION = 1
+MEMORY_SECONDS = 0.1
+ACCEPTED = 204
 
 
 class ModelServer:
@@ -39,12 +43,13 @@ class ModelServer:
 
     def __init__(self, settings: ServingSettings, runtime: Path, view: RegistryView | None = None) -> None:
         self._settings = settings
-        self._view = view or MlflowView(settings.stack, settings.model)
+        self._view = view or MlflowView(settings.stack, settings.model, settings.target)
         self._metrics = Metrics()
         cache = VersionCache(settings.cache)
-        self._lineup = Lineup(Workshop(settings, cache, runtime, self._changed), self._metrics)
+        self._lineup = Lineup(Workshop(settings, cache, runtime, self._changed, self._died), self._metrics)
         self._follower = Follower(self._view, self._lineup, settings, cache)
         self._front: Front | None = None
+        self._last_death: dict[str, str] | None = None
 
     def application(self) -> Starlette:
         """Return the ASGI application; its lifespan starts and ends the children."""
@@ -52,6 +57,7 @@ class ModelServer:
             routes=[
                 Route("/v1/image", self._forward, methods=["POST"]),
                 Route("/invocations", self._forward, methods=["POST"]),
+                Route("/webhook", self._webhook, methods=["POST"]),
                 Route("/model", self._model),
                 Route("/ready", self._ready),
                 Route("/ping", self._ping),
@@ -70,7 +76,7 @@ class ModelServer:
         return {
             "schema_version": SCHEMA_VERSION,
             "name": self._settings.model,
-            "role": self._settings.role,
+            "role": self._settings.target.name,
             "version": version.version if version else None,
             "run_id": version.run_id if version else None,
             "digest": serving.digest if serving else None,
@@ -89,7 +95,9 @@ class ModelServer:
             if upcoming
             else None,
             "image": self._image(report.image) if report and report.image else None,
-            "last_death": serving.last_death if serving else None,
+            "last_death": self._last_death,
+            "taken_back": asdict(self._lineup.ban) if self._lineup.ban else None,
+            "memory_limit": self._settings.memory.limit,
             "stale_registry_since": self._follower.stale_since,
         }
 
@@ -111,25 +119,48 @@ class ModelServer:
             return f"Version {upcoming.version.version} is being loaded."
         if self._follower.stale_since is not None:
             return self._follower.stale_reason
-        return f"No version of {self._settings.model} is in Production."
+        return f"No version of {self._settings.model} is in {self._settings.target.stage}."
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self._front = Front(self._settings, self._lineup, self._metrics)
-        following = asyncio.create_task(self._follower.run(), name="follower")
-        event("started", model=self._settings.model, role=self._settings.role, port=self._settings.port)
+        tasks = [asyncio.create_task(self._follower.run(), name="follower")]
+        if self._settings.memory.limit is not None:
+            tasks.append(asyncio.create_task(self._watch_memory(), name="memory"))
+        event(
+            "started",
+            model=self._settings.model,
+            role=self._settings.target.name,
+            port=self._settings.port,
+            memory_limit=self._settings.memory.limit,
+        )
         try:
             yield
         finally:
-            following.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await following
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._lineup.close()
             self._view.close()
             event("stopped")
 
+    async def _watch_memory(self) -> None:
+        while True:
+            await asyncio.sleep(MEMORY_SECONDS)
+            self._lineup.relieve()
+
     def _changed(self) -> None:
         self._follower.wake()
+
+    def _died(self, death: dict[str, str]) -> None:
+        self._last_death = death
+        self._metrics.deaths.labels(death["cause"]).inc()
+
+    async def _webhook(self, request: Request) -> Response:
+        answer = await verified(request, self._settings.webhook_secret)
+        if answer.status_code == ACCEPTED:
+            self._follower.wake()
+        return answer
 
     async def _forward(self, request: Request) -> Response:
         if self._front is None:
@@ -146,7 +177,9 @@ class ModelServer:
 
     async def _ready(self, _: Request) -> Response:
         reason = self._reason()
-        stale = {"stale_registry_since": self._follower.stale_since} if self._follower.stale_since else {}
+        since = self._follower.stale_since
+        note = f"stale registry since {since}: {self._follower.stale_reason}"
+        stale = {"stale_registry_since": since, "note": note} if since else {}
         if reason is not None:
             return JSONResponse({"ready": False, "reason": reason, **stale}, 503)
         return JSONResponse({"ready": True, **stale})

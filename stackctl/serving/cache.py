@@ -10,10 +10,13 @@ import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from stackctl.serving.probation import Ban
 from stackctl.serving.registry_view import Version
 
 RECORD = "last-known-good.json"
+BAN = "taken-back.json"
 OPENVINO = "openvino"
 SCHEMA_VERSION = 1
 KEPT_VERSIONS = 5
@@ -45,14 +48,7 @@ class VersionCache:
             "version": {**asdict(version), "metrics": dict(version.metrics), "params": dict(version.params)},
             "digest": digest,
         }
-        file = self._folder(version.name) / RECORD
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{RECORD}.{os.getpid()}")
-        with temporary.open("w") as handle:
-            json.dump(record, handle, indent=2)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(file)
+        self._write(self._folder(version.name) / RECORD, record)
         if folder.is_dir():
             os.utime(folder)
         self._expire(version.name)
@@ -65,6 +61,31 @@ class VersionCache:
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return (version, record.get("digest")) if self.folder_of(version).is_dir() else None
+
+    def ban(self, name: str) -> Ban | None:
+        """Return the version that was taken back because it failed, or None."""
+        try:
+            return Ban(**json.loads((self._folder(name) / BAN).read_text())["ban"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def write_ban(self, name: str, ban: Ban | None) -> None:
+        """Record that a version was taken back, or that none is any more."""
+        file = self._folder(name) / BAN
+        if ban is None:
+            file.unlink(missing_ok=True)
+        else:
+            self._write(file, {"schema_version": SCHEMA_VERSION, "ban": asdict(ban)})
+
+    @staticmethod
+    def _write(file: Path, record: dict[str, Any]) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{file.name}.{os.getpid()}")
+        with temporary.open("w") as handle:
+            json.dump(record, handle, indent=2)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(file)
 
     def _folder(self, name: str) -> Path:
         return self.root / re.sub(r"[^A-Za-z0-9_.-]", "_", name)

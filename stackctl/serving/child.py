@@ -6,6 +6,7 @@ lines (see ``spec.Report``).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -37,6 +38,7 @@ def main() -> int:
     """Prepare the version that the specification in ``argv[1]`` names, and serve it."""
     spec = ChildSpec.read(Path(sys.argv[1]))
     die_with(spec.parent)
+    die_before_the_parent()
     try:
         return _run(spec)
     except Refused as error:
@@ -53,6 +55,12 @@ def die_with(parent: int) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit(REFUSED_STATUS)
+
+
+def die_before_the_parent() -> None:
+    """Have the kernel choose this process, not its parent, when memory runs out."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
 
 
 def _run(spec: ChildSpec) -> int:
@@ -113,13 +121,16 @@ def _load(spec: ChildSpec, folder: Path, digest: str) -> tuple[Any, ImageModel |
     for secret in ("MLFLOW_TRACKING_TOKEN", "STACKCTL_MLFLOW_TOKEN_FILE"):  # a model's code has no use for them
         os.environ.pop(secret, None)
     sys.dont_write_bytecode = True  # the digest counts every file in the folder
+    _check_requirements(spec, folder, digest)
     import mlflow.pyfunc
 
     try:
         loaded = mlflow.pyfunc.load_model(str(folder), model_config=_configuration(spec, folder))
     except ModuleNotFoundError as error:
         raise Refused(
-            f"The version needs the Python package {error.name}, which is not installed here.", digest=digest
+            f"The version needs the Python module {error.name}, which is not installed in the model server. "
+            "Add its package to serving.packages in stack.yaml and run `stackctl up`.",
+            digest=digest,
         ) from error
     model = _image_model(loaded)
     if model is None and spec.contract == IMAGE:
@@ -130,13 +141,27 @@ def _load(spec: ChildSpec, folder: Path, digest: str) -> tuple[Any, ImageModel |
     return loaded, model
 
 
+def _check_requirements(spec: ChildSpec, folder: Path, digest: str) -> None:
+    from stackctl.serving.requirements import check
+
+    missing, differing = check(folder)
+    for sentence in differing:
+        event("requirement_differs", version=spec.version, what=sentence)
+    if missing:
+        raise Refused(
+            f"The version needs Python packages that are not installed in the model server: {', '.join(missing)}. "
+            "Add them to serving.packages in stack.yaml and run `stackctl up`.",
+            digest=digest,
+        )
+
+
 def _configuration(spec: ChildSpec, folder: Path) -> dict[str, Any] | None:
     """Return what this server sets of the model's own configuration, as far as the model knows it."""
     from mlflow.models import Model
 
     flavor = Model.load(str(folder)).flavors.get("python_function", {})
     known = flavor.get("config") or {}
-    ours = {"cache_dir": spec.network_cache, "max_bytes": spec.max_bytes}
+    ours = {"cache_dir": spec.network_cache, "max_bytes": spec.max_bytes, "max_memory": spec.max_memory}
     return {name: value for name, value in ours.items() if name in known} or None
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from stackctl import process
 from stackctl.serving.errors import Refused
 from stackctl.serving.exchange import Answer, exchange
+from stackctl.serving.memory import Memory, in_mib
 from stackctl.serving.spec import ChildSpec, Report
 
 TAIL_LINES = 12
@@ -38,9 +39,10 @@ class Child:
     Attributes:
         in_flight: requests it works on.
         exited: set when the process has ended.
+        cause: the kind of cause of its end: ``memory``, ``timeout`` or ``other``.
     """
 
-    def __init__(self, spec: ChildSpec, folder: Path) -> None:
+    def __init__(self, spec: ChildSpec, folder: Path, memory: Memory | None = None) -> None:
         """Start the process; its files (specification, output pipe) lie in ``folder``.
 
         Call it from the main thread: the kernel ends a child with the thread that made it.
@@ -48,6 +50,11 @@ class Child:
         self.spec = spec
         self.in_flight = 0
         self.exited = asyncio.Event()
+        self.cause = "other"
+        self._why = ""
+        self._refused_itself = False
+        self._memory = memory or Memory()
+        self._kernel_kills = self._memory.kernel_kills()
         self._loop = asyncio.get_running_loop()
         self._report: asyncio.Future[Report] = self._loop.create_future()
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -79,8 +86,10 @@ class Child:
 
     @property
     def how_it_ended(self) -> str:
-        """How the process ended, and the last of what it said."""
+        """How the process ended and why, as a clause without its subject, and the last of what it said."""
         status = self._process.returncode
+        if self._why:
+            return f"was ended: {self._why}"
         how = (
             f"was killed by signal {signal.Signals(-status).name}"
             if status and status < 0
@@ -91,6 +100,11 @@ class Child:
         last = next((line for line in reversed(self._tail) if line.strip()), "")
         return f"{how}: {last}" if last else how
 
+    @property
+    def reported_refusal(self) -> bool:
+        """Whether the process refused its version by itself, in words of its own."""
+        return self._refused_itself
+
     async def prepared(self, patience: float) -> Report:
         """Wait until it serves and return its report.
 
@@ -100,7 +114,7 @@ class Child:
         try:
             report = await asyncio.wait_for(asyncio.shield(self._report), patience)
         except TimeoutError:
-            self.kill()
+            self.kill("timeout", f"the version was not loaded within {patience:.0f} s")
             raise Refused(f"The version was not loaded within {patience:.0f} s.") from None
         if report.state != "prepared":
             raise Refused(report.reason or "unknown reason", digest=report.digest, transient=report.transient)
@@ -118,8 +132,10 @@ class Child:
         finally:
             self.in_flight -= 1
 
-    def kill(self) -> None:
-        """End the process and whatever it started, at once."""
+    def kill(self, cause: str = "other", why: str = "") -> None:
+        """End the process and whatever it started, at once; ``why`` is a clause for people."""
+        if self.alive and why and not self._why:
+            self.cause, self._why = cause, why
         self._signal(signal.SIGKILL)
 
     async def stop(self) -> None:
@@ -146,6 +162,7 @@ class Child:
         report = Report.parse(line)
         if report is not None:
             if not self._report.done() and report.state != "loading":
+                self._refused_itself = report.state == "refused"
                 self._report.set_result(report)
         elif line.strip():
             self._tail.append(line[:1000])
@@ -155,7 +172,7 @@ class Child:
     def _ended(self) -> None:
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
-        self._process.wait()
+        self._blame_kernel(self._process.wait())
         self._hear()
         if self._rest:
             self._heard(self._rest.decode(errors="replace"))
@@ -166,3 +183,8 @@ class Child:
         self.exited.set()
         if not self._report.done():
             self._report.set_result(Report("refused", f"Its process {self.how_it_ended}"))
+
+    def _blame_kernel(self, status: int) -> None:
+        if status == -signal.SIGKILL and not self._why and self._memory.kernel_kills() > self._kernel_kills:
+            limit = f" at the limit of {in_mib(self._memory.limit)}" if self._memory.limit else ""
+            self.cause, self._why = "memory", f"memory ran out{limit}, and the kernel killed it"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from stackctl.errors import StackctlError
+from stackctl.errors import StackctlError, Unhealthy
 from stackctl.serving.cache import VersionCache
 from stackctl.serving.events import event, now
 from stackctl.serving.lineup import Lineup, Wish
@@ -39,6 +39,9 @@ class Follower:
         self._facts = Facts()
         self._facts_at = 0.0
         self._agreed: str | None = None
+        self._aligned: Facts | None = None
+        self._reported = lineup.ban
+        self._by = f"model server of {settings.stack.name}"
         self._refreshed_at = 0.0
 
     def wake(self) -> None:
@@ -62,7 +65,29 @@ class Follower:
         problems = [await self._load(number, wish) for number in self._lineup.missing(wish)]
         self.problem = next((problem for problem in problems if problem), None)
         self._lineup.arrange(wish)
+        if self._lineup.stranded():
+            self._serve_last_known_good()
         await self._refresh()
+        if self.stale_since is None:
+            await self._write_back(wish)
+
+    async def _write_back(self, wish: Wish) -> None:
+        """Tell the registry what it cannot know: a version taken back, a promotion that somebody made elsewhere."""
+        ban, serving = self._lineup.ban, self._lineup.serving
+        with contextlib.suppress(Unhealthy):  # the next look tries again
+            if ban is not None and ban is not self._reported and serving is not None:
+                await asyncio.to_thread(
+                    self._view.report_failure, ban.version, serving.version.version, ban.reason, self._by
+                )
+            self._reported = ban
+            serves = serving is not None and serving.ready and serving.version.version == wish.production
+            facts = self._facts
+            if serves and not facts.settled and facts.journal is None and facts != self._aligned:
+                told = await asyncio.to_thread(self._view.align, self._agreed or facts.known, self._by)
+                self._aligned = facts
+                if told is not None:
+                    event("aligned", version=wish.production, what=told)
+                    self.wake()
 
     async def _look(self) -> Wish:
         try:
@@ -82,7 +107,7 @@ class Follower:
                 promoting=facts.journal is not None,
             )
             self._facts, self._facts_at, self._refreshed_at = facts, _clock(), 0.0
-        if facts.alias == facts.stage:
+        if facts.alias == facts.stage and facts.journal is None:
             self._agreed = facts.alias
         return Wish(production_of(facts, self._agreed), facts.candidate, facts.journal)
 
@@ -96,13 +121,16 @@ class Follower:
             self._serve_last_known_good()
 
     def _serve_last_known_good(self) -> None:
+        """Load what served last, from this machine's own files, until the version in Production can be served."""
         found = self._cache.last_known_good(self._settings.model)
-        if found is None:
+        if found is None or self._lineup.stand_in is not None or found[0].version == self._lineup.wish.production:
             return
         version, digest = found
         event("last_known_good", version=version.version, digest=digest)
         self._lineup.load(version, digest=digest)
-        self._lineup.wish = Wish(production=version.version)
+        self._lineup.stand_in = version.version
+        if not self.seen:
+            self._lineup.wish = Wish(production=version.version)
 
     async def _load(self, number: str, wish: Wish) -> str | None:
         """Begin to prepare a version; return why it cannot even be tried, or None."""
@@ -126,6 +154,9 @@ class Follower:
         with contextlib.suppress(StackctlError):
             fresh: Version = await asyncio.to_thread(self._view.version, serving.version.version)
             self._lineup.refresh(fresh)
+        if self._lineup.ban is not None:
+            with contextlib.suppress(StackctlError):
+                self._lineup.reconsider(await asyncio.to_thread(self._view.version, self._lineup.ban.version))
 
     def _pause(self) -> float:
         upcoming = self._lineup.upcoming

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections.abc import Iterable
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from stackctl.serving.child_process import Child
 from stackctl.serving.errors import ChildGone, ServingError
 from stackctl.serving.events import event
 from stackctl.serving.exchange import Answer
@@ -15,10 +18,12 @@ from stackctl.serving.gate import Gate
 from stackctl.serving.lineup import Lineup
 from stackctl.serving.metrics import Metrics
 from stackctl.serving.settings import ServingSettings
+from stackctl.serving.slot import Slot
 
 BODY_SECONDS = 60.0
-SENDS = 2
 WAITS = 3
+REPLACED_SECONDS = 30.0
+DEATH_SECONDS = 1.0
 DISCARDED_FACTOR = 8
 SERVER_ERROR = 500
 
@@ -31,6 +36,7 @@ class Front:
         self._lineup = lineup
         self._metrics = metrics
         self._gate = Gate(settings.concurrency, settings.queue)
+        self._again = asyncio.Lock()
         metrics.watch(lambda: self._gate.computing, lambda: self._gate.waiting)
 
     async def forward(self, request: Request) -> Response:
@@ -61,37 +67,58 @@ class Front:
         target = request.scope["raw_path"].decode("latin-1")
         if request.scope["query_string"]:
             target += f"?{request.scope['query_string'].decode('latin-1')}"
-        sends, died = 0, ""
         async with self._gate.turn(self._settings.timeout):
-            for _ in range(WAITS):
-                slot = self._lineup.serving
-                if slot is None:
-                    raise ServingError("no_model", f"No version of {self._settings.model} is being served yet.")
+            try:
+                return await self._asked(request.method, target, request.headers.raw, body)
+            except ChildGone:
+                pass
+            async with self._again:  # one at a time: the request that kills does not take the others with it twice
                 try:
-                    child = await asyncio.wait_for(slot.child(), self._settings.timeout)
-                    sends += 1
-                    work = child.ask(request.method, target, request.headers.raw, body)
-                    return await asyncio.wait_for(work, self._settings.timeout)
+                    return await self._asked(request.method, target, request.headers.raw, body)
                 except ChildGone as error:
-                    died = str(error)
-                    if sends >= SENDS:
-                        break
-                except TimeoutError:
-                    if sends == 0 or not child.alive:
-                        raise ServingError("no_model", "The model's process is being replaced; try again.") from None
-                    child.kill()
-                    self._metrics.killed.inc()
-                    event(
-                        "killed",
-                        version=slot.version.version,
-                        pid=child.pid,
-                        reason="request timed out",
-                        path=request.url.path,
-                    )
                     raise ServingError(
-                        "timeout", f"The request took longer than {self._settings.timeout:g} s and was stopped."
-                    ) from None
-        raise ServingError("internal", f"The model's process died twice while it worked on this request ({died}).")
+                        "internal", f"The model's process died twice while it worked on this request: it {error}"
+                    ) from error
+
+    async def _asked(self, method: str, target: str, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Answer:
+        """Ask the serving version once.
+
+        Raises:
+            ChildGone: its process died; the message says how.
+            ServingError: it took too long, or nothing is served.
+        """
+        slot, child = await self._child()
+        slot.tally.requests += 1
+        limit = self._settings.timeout
+        try:
+            answer = await asyncio.wait_for(child.ask(method, target, headers, body), limit)
+        except ChildGone as error:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(child.exited.wait(), DEATH_SECONDS)
+            raise ChildGone(str(error) if child.alive else child.how_it_ended) from error
+        except TimeoutError:
+            child.kill("timeout", f"a request took longer than {limit:g} s")
+            raise ServingError("timeout", f"The request took longer than {limit:g} s and was stopped.") from None
+        self._lineup.answered(slot, failed=answer.status >= SERVER_ERROR)
+        return answer
+
+    async def _child(self) -> tuple[Slot, Child]:
+        """Return the serving version and its process, waiting while it is being replaced.
+
+        Raises:
+            ServingError: no version is served.
+        """
+        for _ in range(WAITS):
+            slot = self._lineup.serving
+            if slot is None:
+                break
+            try:
+                return slot, await asyncio.wait_for(slot.child(), max(self._settings.timeout, REPLACED_SECONDS))
+            except ChildGone:  # another version took its place meanwhile
+                continue
+            except TimeoutError:
+                raise ServingError("no_model", "The model's process is being replaced; try again.") from None
+        raise ServingError("no_model", f"No version of {self._settings.model} is being served yet.")
 
     async def _body(self, request: Request) -> bytes:
         """Read the body.

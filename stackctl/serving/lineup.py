@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from stackctl.serving.events import event, now
+from stackctl.serving.memory import in_mib, resident
 from stackctl.serving.metrics import Metrics
+from stackctl.serving.probation import Ban, Probation, Tally
 from stackctl.serving.registry_view import Version
 from stackctl.serving.slot import Slot, Workshop
 
@@ -37,12 +39,18 @@ class Lineup:
         serving: the version that answers requests, or None.
         since: when it began to (ISO 8601).
         wish: what the registry asked for last.
+        stand_in: version to serve until the one in Production can be; none takes its place once a version serves.
+        ban: the version that was taken back because it failed, or None.
+        last_death: when and how a process of a version last died, and of which.
     """
 
     def __init__(self, workshop: Workshop, metrics: Metrics) -> None:
         self.serving: Slot | None = None
         self.since: str | None = None
         self.wish = Wish()
+        self.stand_in: str | None = None
+        self.ban: Ban | None = workshop.cache.ban(workshop.settings.model)
+        self._probation: Probation | None = None
         self._workshop = workshop
         self._metrics = metrics
         self._slots: dict[str, Slot] = {}
@@ -65,16 +73,50 @@ class Lineup:
         if serving is not None and not serving.ready:
             how = f": it {serving.last_death['how']}" if serving.last_death else ""
             return f"The process of version {serving.version.version} is being replaced{how}"
+        where = self._workshop.settings.target.stage
+        if wanted is not None and self._banned(wanted):
+            back = f"version {serving.version.version} serves again" if serving else "no other version is loaded"
+            return (
+                f"Version {wanted} is in {where} but was taken back: {self.ban.reason if self.ban else ''} So {back}."
+            )
         slot = self._slots.get(wanted) if wanted else None
         if slot is not None and slot is not self.serving and slot.state == "refused":
-            return f"Version {wanted} is in Production but cannot be served: {slot.reason}"
+            return f"Version {wanted} is in {where} but cannot be served: {slot.reason}"
         if serving is not None and wanted is None:
-            return f"No version is in Production; version {serving.version.version} still serves."
+            return f"No version is in {where}; version {serving.version.version} still serves."
         return None
 
     def missing(self, wish: Wish) -> list[str]:
         """Return the versions of ``wish`` that must be loaded, or loaded again."""
         return [number for number in wish.versions if self._worth_a_try(number, wish)]
+
+    def stranded(self) -> bool:
+        """Return whether nothing serves and the version in Production cannot be served either, for now or for good."""
+        wanted = self.wish.production
+        if self.serving is not None or wanted is None:
+            return False
+        slot = self._slots.get(wanted)
+        return self._banned(wanted) or (slot is not None and slot.state == "refused")
+
+    def answered(self, slot: Slot, *, failed: bool) -> None:
+        """Count an answer of a version; one that just took over and fails more than the old one loses its place."""
+        slot.tally.failures += failed
+        self.judge()
+
+    def judge(self) -> None:
+        """Go back to the version before if the new one failed too often within its grace time."""
+        probation, slot = self._probation, self.serving
+        if probation is None or slot is None:
+            return
+        if asyncio.get_running_loop().time() > probation.until or not probation.old.ready:
+            self._probation = None
+        elif reason := probation.verdict(slot):
+            self._fall_back(slot, probation.old, reason)
+
+    def reconsider(self, version: Version) -> None:
+        """Lift the ban of a version that the registry shows changed, or promoted anew."""
+        if self.ban is not None and self.ban.version == version.version and not self.ban.covers(version):
+            self._lift_ban()
 
     def load(self, version: Version, *, attempt: str | None = None, digest: str | None = None) -> None:
         """Begin to prepare a version; an earlier attempt at it is let go."""
@@ -99,12 +141,19 @@ class Lineup:
     def arrange(self, wish: Wish) -> None:
         """Flip to Production if it is prepared, and let go of what nobody asks for."""
         self.wish = wish
-        wanted = self._slots.get(wish.production) if wish.production else None
+        if self.ban is not None and wish.production not in (None, self.ban.version):
+            self._lift_ban()
+        self.judge()
+        banned = wish.production is not None and self._banned(wish.production)
+        wanted = self._slots.get(wish.production) if wish.production and not banned else None
+        if self.serving is None and self.stand_in and not (wanted and wanted.ready):
+            wanted = self._slots.get(self.stand_in)
         if wanted is not None and wanted is not self.serving and wanted.ready:
             self._flip(wanted)
         clock = asyncio.get_running_loop().time()
         for number, slot in list(self._slots.items()):
-            if slot is self.serving or number in wish.versions:
+            awaited = number == wish.candidate or (number == wish.production and not banned)
+            if slot is self.serving or awaited or (number == self.stand_in and self.serving is None):
                 self._leaving.pop(slot, None)
             else:
                 self._leaving.setdefault(slot, clock + DROPPED_GRACE_SECONDS)
@@ -116,8 +165,28 @@ class Lineup:
         slots = {*self._slots.values(), *self._leaving, *([self.serving] if self.serving else [])}
         await asyncio.gather(*(slot.close() for slot in slots), *self._tasks)
 
+    def relieve(self) -> None:
+        """End a process if all of them together use too much memory: the biggest, but first those that do not serve."""
+        slots = {slot for slot in (*self._slots.values(), *self._leaving, self.serving) if slot is not None}
+        pids = {slot: slot.pid for slot in slots if slot.pid is not None}
+        used = self._workshop.memory.exceeded(pids.values())
+        if used is None or not pids:
+            return
+        victim = max(pids, key=lambda slot: (slot is not self.serving, resident(pids[slot])))
+        limit, own = self._workshop.memory.limit or 0, resident(pids[victim])
+        phrase = (
+            f"it used {in_mib(own)} of memory, and all processes of this server {in_mib(used)}, "
+            f"where {in_mib(limit)} are the limit"
+        )
+        victim.end_for_memory(phrase, expendable=victim is not self.serving)
+
+    def _banned(self, number: str) -> bool:
+        return self.ban is not None and self.ban.version == number
+
     def _worth_a_try(self, number: str, wish: Wish) -> bool:
         slot = self._slots.get(number)
+        if self._banned(number) and number != wish.candidate:
+            return False
         if slot is None:
             return True
         if slot.state != "refused":
@@ -132,11 +201,34 @@ class Lineup:
     def _flip(self, slot: Slot) -> None:
         old, self.serving = self.serving, slot
         self.since = now()
+        self._probation, self.stand_in = None, None
         if old is not None:
-            self._leaving[old] = asyncio.get_running_loop().time() + self._workshop.settings.grace
+            until = asyncio.get_running_loop().time() + self._workshop.settings.grace
+            self._leaving[old] = until
+            self._probation = Probation(old, until, old.tally.rate)
             self._metrics.swaps.inc()
+        slot.tally = Tally()
         event("flip", version=slot.version.version, was=old.version.version if old else None, digest=slot.digest)
         self._remember(slot)
+
+    def _fall_back(self, slot: Slot, old: Slot, reason: str) -> None:
+        """Serve the old version again; the failed one is banned until it changes or is promoted anew."""
+        self.serving, self.since, self._probation = old, now(), None
+        self._slots[old.version.version] = old
+        self._leaving.pop(old, None)
+        self.ban = Ban.of(slot.version, reason)
+        self._metrics.fallbacks.inc()
+        event("fallback", version=slot.version.version, back_to=old.version.version, reason=reason)
+        slot.retire()
+        self._leaving[slot] = 0.0
+        self._remember(old)
+        self._run(asyncio.to_thread(self._workshop.cache.write_ban, slot.version.name, self.ban))
+        self._workshop.changed()
+
+    def _lift_ban(self) -> None:
+        event("ban_lifted", version=self.ban.version if self.ban else None)
+        self.ban = None
+        self._run(asyncio.to_thread(self._workshop.cache.write_ban, self._workshop.settings.model, None))
 
     def _remember(self, slot: Slot) -> None:
         self._run(asyncio.to_thread(self._workshop.cache.remember, slot.version, slot.digest))

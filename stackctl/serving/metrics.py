@@ -17,7 +17,8 @@ class Metrics:
         seconds: time from admission to answer by path.
         rejected: refused requests by error code.
         swaps: flips from one version to another.
-        restarts: processes that died and were replaced.
+        fallbacks: flips back to the version before because the new one failed.
+        deaths: processes of versions that died or were killed, by cause (``memory``, ``timeout``, ``other``).
     """
 
     content_type = CONTENT_TYPE_LATEST
@@ -30,7 +31,8 @@ class Metrics:
         )
         self.rejected = Counter("stackctl_rejected", "Refused requests", ["code"], registry=registry)
         self.swaps = Counter("stackctl_swaps", "Flips to another version", registry=registry)
-        self.killed = Counter("stackctl_killed", "Processes killed because a request took too long", registry=registry)
+        self.fallbacks = Counter("stackctl_fallbacks", "Flips back from a version that failed", registry=registry)
+        self.deaths = Counter("stackctl_deaths", "Processes that died or were killed", ["cause"], registry=registry)
         self._in_flight = Gauge("stackctl_in_flight", "Requests that compute", registry=registry)
         self._queued = Gauge("stackctl_queued", "Requests that wait", registry=registry)
         self._restarts = Gauge(

@@ -1,15 +1,19 @@
-"""What the model server asks the registry: which versions are Production and candidate, and what they are."""
+"""What the model server asks the registry: which versions its target names, and what they are."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Protocol
 
 from stackctl.errors import StackctlError
-from stackctl.models import tags as names
+from stackctl.models.alignment import align, arrival_tag
+from stackctl.models.history import Event, events_of, last_arrival, moment, record
 from stackctl.models.registry import Registry
 from stackctl.models.rest import Rest
+from stackctl.models.targets import PRODUCTION, Target
+from stackctl.models.versions import Production
 from stackctl.stack import Stack
 
 READY = "READY"
@@ -21,16 +25,23 @@ class Facts:
     """The registry at one moment.
 
     Attributes:
-        alias: version under the alias ``production``.
-        stage: highest version in the stage Production.
-        candidate: version under the alias ``candidate``.
+        alias: version under the target's alias (``production``).
+        stage: highest version in the target's stage (``Production``).
+        candidate: version under the alias of the target's candidate (``candidate``).
         journal: text of the promotion that is under way, or None.
+        known: version that the history last saw arrive at the target, or None.
     """
 
     alias: str | None = None
     stage: str | None = None
     candidate: str | None = None
     journal: str | None = None
+    known: str | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether alias and stage agree on what the history says."""
+        return self.alias == self.stage and self.alias in (None, self.known)
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,17 @@ class RegistryView(Protocol):
             StackctlError: there is no such version.
         """
 
+    def align(self, agreed: str | None, by: str) -> str | None:
+        """Bring alias and stage together on the one that counts; return what the history says of that, or None.
+
+        Args:
+            agreed: the version both led to when they last agreed.
+            by: who aligns.
+        """
+
+    def report_failure(self, version: str, back_to: str, reason: str, by: str) -> None:
+        """Write into the history that a version was taken back."""
+
     def close(self) -> None:
         """Close its connections."""
 
@@ -75,8 +97,9 @@ class RegistryView(Protocol):
 class MlflowView:
     """The registry behind MLflow's REST API; blocking, for one thread at a time."""
 
-    def __init__(self, stack: Stack, model: str) -> None:
+    def __init__(self, stack: Stack, model: str, target: Target = PRODUCTION) -> None:
         self._model = model
+        self._target = target
         token = stack.mlflow_token()
         self._registry = Registry(stack.endpoints.mlflow, stack.endpoints.registry, token, timeout=TIMEOUT_SECONDS)
         self._runs = Rest(stack.endpoints.mlflow, token, timeout=TIMEOUT_SECONDS)
@@ -86,11 +109,13 @@ class MlflowView:
         model = self._registry.find_model(self._model)
         if model is None:
             return Facts()
+        known = last_arrival(events_of(model), self._target.name)
         return Facts(
-            alias=model.production.alias,
-            stage=model.production.stage,
-            candidate=model.aliases.get(names.CANDIDATE_ALIAS),
-            journal=model.tags.get(names.PROMOTION),
+            alias=model.aliases.get(self._target.alias),
+            stage=model.stages.get(self._target.stage),
+            candidate=model.aliases.get(self._target.candidate_alias),
+            journal=model.tags.get(self._target.journal_tag),
+            known=known.version if known else None,
         )
 
     def version(self, number: str) -> Version:
@@ -103,11 +128,21 @@ class MlflowView:
             run_id=found.run_id,
             digest=found.digest,
             contract=found.contract,
-            promoted_at=found.promoted_at,
+            promoted_at=found.tags.get(arrival_tag(self._target)),
             status=found.status,
             metrics=metrics,
             params=params,
         )
+
+    def align(self, agreed: str | None, by: str) -> str | None:
+        """Bring alias and stage together on the one that counts."""
+        event = align(self._registry, self._model, self._target, agreed, by)
+        return f"{event.action}: {event.reason}" if event else None
+
+    def report_failure(self, version: str, back_to: str, reason: str, by: str) -> None:
+        """Write into the history that a version was taken back."""
+        at = moment(datetime.now(UTC))
+        record(self._registry, self._model, Event(at, "failed", self._target.name, version, back_to, by, reason))
 
     def close(self) -> None:
         """Close its connections."""
@@ -130,13 +165,9 @@ def production_of(facts: Facts, agreed: str | None) -> str | None:
         facts: the registry now.
         agreed: the version under alias and stage when they last agreed.
 
-    While a promotion is under way only the alias counts. Otherwise, where alias and stage differ, the one that changed
-    since they last agreed wins; without such a pair, or when both changed, the alias does.
+    While a promotion is under way only the alias counts; otherwise the rule is the registry's own
+    (``Production.winner``). What the history last saw arrive stands for a pair this server has not seen itself.
     """
     if facts.journal is not None:
         return facts.alias
-    if facts.alias is None or facts.stage is None:
-        return facts.alias or facts.stage
-    if facts.alias != facts.stage and facts.alias == agreed:
-        return facts.stage
-    return facts.alias
+    return Production(facts.stage, facts.alias).winner(agreed or facts.known)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stackctl.errors import UsageError
+from stackctl.models.targets import PRODUCTION, Target, target_of
+from stackctl.serving.memory import Memory
 from stackctl.stack import Stack
 
 MIB = 1024 * 1024
@@ -19,7 +21,9 @@ class ServingSettings:
 
     Attributes:
         stack: the stack this server belongs to (its name, model, MLflow and credentials).
-        role: what the server follows; ``production``.
+        target: what the server follows: production or staging.
+        memory: what its processes may use together.
+        webhook_secret: file with the secret of MLflow's webhook, or None.
         host: address to listen on.
         port: port to listen on.
         cache: folder of downloaded versions, of compiled networks and of the last-known-good record.
@@ -38,7 +42,9 @@ class ServingSettings:
 
     stack: Stack
     cache: Path
-    role: str = "production"
+    target: Target = PRODUCTION
+    memory: Memory = field(default_factory=Memory)
+    webhook_secret: Path | None = None
     host: str = "127.0.0.1"
     port: int = 8888
     runtime: Path | None = None
@@ -46,7 +52,7 @@ class ServingSettings:
     queue: int = 32
     max_bytes: int = 32 * MIB
     timeout: float = 60.0
-    load_timeout: float = 300.0
+    load_timeout: float = 150.0  # less than a promotion waits for it (models.promotion.Deadlines), which tells why then
     grace: float = 30.0
     drain: float = 20.0
     poll: float = 2.0
@@ -72,11 +78,13 @@ class ServingSettings:
             raise UsageError(
                 "The environment variable STACKCTL_SERVING_CACHE is not set.", "Start services with `stackctl up`."
             )
-        runtime = environ.get("STACKCTL_SERVING_RUNTIME")
+        runtime, secret = (environ.get(f"STACKCTL_{name}") for name in ("SERVING_RUNTIME", "WEBHOOK_SECRET_FILE"))
         return cls(
             stack=Stack.from_env(environ),
             cache=Path(cache).resolve(),
-            role=environ.get("STACKCTL_ROLE") or cls.role,
+            target=target_of(environ.get("STACKCTL_ROLE") or PRODUCTION.name),
+            memory=Memory.read(environ),
+            webhook_secret=Path(secret) if secret else None,
             host=environ.get("STACKCTL_SERVING_HOST") or cls.host,
             port=int(_number(environ, "STACKCTL_SERVING_PORT", cls.port)),
             runtime=Path(runtime) if runtime else None,

@@ -14,6 +14,8 @@ from stackctl.serving.cache import VersionCache
 from stackctl.serving.child_process import Child
 from stackctl.serving.errors import ChildGone, Refused
 from stackctl.serving.events import event, now
+from stackctl.serving.memory import Memory
+from stackctl.serving.probation import Tally
 from stackctl.serving.registry_view import Version
 from stackctl.serving.settings import ServingSettings
 from stackctl.serving.spec import ChildSpec, Report
@@ -27,12 +29,18 @@ DRAIN_STEP_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Workshop:
-    """What every slot needs: settings, the cache of versions, the folder of sockets, whom to tell of a change."""
+    """What every slot needs: settings, cached versions, the folder of sockets, whom to tell of changes and deaths."""
 
     settings: ServingSettings
     cache: VersionCache
     runtime: Path
     changed: Callable[[], None]
+    died: Callable[[dict[str, str]], None]
+
+    @property
+    def memory(self) -> Memory:
+        """What the server's processes may use."""
+        return self.settings.memory
 
 
 class Slot:
@@ -47,7 +55,8 @@ class Slot:
         report: what the process said when it was prepared.
         digest: digest of its files, as far as it is known.
         restarts: how often its process was replaced.
-        last_death: when its process last died, and how.
+        last_death: when its process last died, how, and the kind of cause (``memory``, ``timeout``, ``other``).
+        tally: what became of its requests since it last took over.
     """
 
     def __init__(
@@ -62,11 +71,14 @@ class Slot:
         self.digest = digest
         self.restarts = 0
         self.last_death: dict[str, str] | None = None
+        self.tally = Tally()
         self.ended_at: float | None = None
         self._workshop = workshop
         self._child: Child | None = None
         self._ready = asyncio.Event()
         self._closing = False
+        self._retired = False
+        self._expendable = False
         self._number = 0
         self._life = asyncio.create_task(self._live(), name=f"version {version.version}")
 
@@ -89,16 +101,27 @@ class Slot:
         """Return its process, waiting while it is being replaced.
 
         Raises:
-            ChildGone: it is refused or closed.
+            ChildGone: it is refused, retired or closed.
         """
         while not self.ready:
-            if self._closing or self.state == "refused" or self._life.done():
+            if self._closing or self._retired or self.state == "refused" or self._life.done():
                 raise ChildGone(f"version {self.version.version} is not loaded any more")
             self._ready.clear()
             await self._ready.wait()
         if self._child is None:
             raise ChildGone(f"version {self.version.version} is not loaded any more")
         return self._child
+
+    def retire(self) -> None:
+        """Send those who wait for its process elsewhere: it lost its place."""
+        self._retired = True
+        self._ready.set()
+
+    def end_for_memory(self, phrase: str, *, expendable: bool) -> None:
+        """Kill its process because memory runs out; one that is ``expendable`` is refused, another one replaced."""
+        if self._child is not None and self._child.alive:
+            self._expendable = expendable
+            self._child.kill("memory", phrase)
 
     async def close(self, drain: float = 0.0) -> None:
         """Let requests in flight finish for at most ``drain`` seconds, then end its process."""
@@ -133,6 +156,7 @@ class Slot:
                 self._prepared(await child.prepared(self._workshop.settings.load_timeout))
             except Refused as error:
                 if self.report is None:
+                    self._note_death(child)
                     self._refused(error)
                     await child.stop()
                     return
@@ -140,13 +164,24 @@ class Slot:
             await child.exited.wait()
             self._ready.clear()
             self.restarts += 1
-            self.last_death = {"at": now(), "how": child.how_it_ended}
-            event("child_died", version=self.version.version, pid=child.pid, how=child.how_it_ended)
+            self.tally.failures += 1
+            self._note_death(child)
+            if self._expendable:
+                self._refused(Refused(f"Its process {child.how_it_ended}", digest=self.digest, transient=True))
+                return
             self._workshop.changed()
             pause = (
                 FIRST_PAUSE_SECONDS if loop.time() - started > STEADY_SECONDS else min(pause * 2, LONGEST_PAUSE_SECONDS)
             )
             await asyncio.sleep(pause)
+
+    def _note_death(self, child: Child) -> None:
+        if child.alive or child.reported_refusal:
+            return
+        how = child.how_it_ended
+        self.last_death = {"at": now(), "version": self.version.version, "how": how, "cause": child.cause}
+        event("child_died", version=self.version.version, pid=child.pid, cause=child.cause, how=how)
+        self._workshop.died(self.last_death)
 
     def _started(self) -> Child:
         settings = self._workshop.settings
@@ -164,8 +199,9 @@ class Slot:
             concurrency=settings.concurrency,
             max_bytes=settings.max_bytes,
             timeout=settings.timeout,
+            max_memory=settings.memory.request_limit(settings.concurrency),
         )
-        child = Child(spec, self._workshop.runtime)
+        child = Child(spec, self._workshop.runtime, self._workshop.memory)
         event("child_started", version=self.version.version, pid=child.pid)
         return child
 

@@ -28,6 +28,7 @@ class ChildSpec:
         concurrency: requests that compute at the same time.
         max_bytes: longest image, in bytes.
         timeout: longest computation, in seconds; the parent enforces it.
+        max_memory: bytes that one request may need beside what is loaded; 0: no limit.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ChildSpec:
     concurrency: int
     max_bytes: int
     timeout: float
+    max_memory: int = 0
 
     def write(self, file: Path) -> None:
         """Write the specification to a file."""

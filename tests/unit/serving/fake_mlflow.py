@@ -54,6 +54,15 @@ class FakeMlflow:
                 self.end_headers()
                 self.wfile.write(content)
 
+            def do_POST(self) -> None:
+                fake.requests.append(self.path)
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                done = fake.write(self.path.removeprefix(API), body)
+                self.send_response(200 if done else 404)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"{}")
+
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
                 pass
 
@@ -71,6 +80,26 @@ class FakeMlflow:
         """Point alias and stage to a version, as a finished promotion leaves them."""
         self.stages = {version: "Production"}
         self.aliases["production"] = version
+
+    def write(self, call: str, body: dict[str, str]) -> bool:
+        """Do what a writing call asks; return whether it is known."""
+        if call == "registered-models/set-tag":
+            self.tags[body["key"]] = body["value"]
+        elif call == "model-versions/set-tag":
+            self.versions[body["version"]].tags[body["key"]] = body["value"]
+        elif call == "registered-models/alias":
+            self.aliases[body["alias"]] = body["version"]
+        elif call == "model-versions/transition-stage":
+            kept = {number: stage for number, stage in self.stages.items() if stage != body["stage"]}
+            self.stages = {**kept, body["version"]: body["stage"]}
+        else:
+            return False
+        return True
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """Return the recorded events, oldest first."""
+        return [json.loads(self.tags[key]) for key in sorted(self.tags) if key.startswith("stackctl.history.")]
 
     def answer(self, path: str) -> tuple[int, bytes]:
         parts = urlsplit(path)
