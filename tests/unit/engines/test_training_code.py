@@ -32,7 +32,7 @@ def test_the_interpreter_has_the_packages_and_a_copy_of_this_very_code(packages:
 
     code = "import stackctl.errors, torch; print(torch.version); print(stackctl.__file__); print(stackctl.__version__)"
     version, file, ours = process.run([python, "-c", code], cwd=Path("/")).stdout.split()
-    assert (version, ours) == ("here", distribution.__version__)
+    assert (version, ours) == ("here", stackctl.__version__)
     assert Path(file).is_relative_to(python.parent.parent)
     assert with_code(packages) == python
 
