@@ -53,9 +53,11 @@ def upscale(
         str | None,
         typer.Argument(metavar="OUT", help="A folder, a file (for one image), or s3://BUCKET/PREFIX for the results."),
     ] = None,
-    input_: Annotated[str | None, typer.Option("-i", "--input", help="The same as IN.")] = None,
+    inbound: Annotated[
+        str | None, typer.Option("-i", "--input", help="The same as IN.", envvar="STACKCTL_IMAGE_UPSCALE_INPUT")
+    ] = None,
     output: Annotated[str | None, typer.Option("-o", "--output", help="The same as OUT.")] = None,
-    model: Annotated[
+    model_name: Annotated[
         str | None,
         typer.Option(
             "-n",
@@ -67,7 +69,7 @@ def upscale(
             "Without it: the version in Production, through the model server.",
         ),
     ] = None,
-    denoise: Annotated[
+    denoise_strength: Annotated[
         float | None,
         typer.Option(
             "-dn", "--denoise_strength", "--denoise-strength", min=0, max=1, help="Only for -n realesr-general-x4v3."
@@ -77,14 +79,14 @@ def upscale(
         float, typer.Option("-s", "--outscale", min=0, help="Final scale; 0: the network's own.")
     ] = 0.0,
     suffix: Annotated[str, typer.Option(help="Results are named NAME_SUFFIX.")] = "out",
-    extension: Annotated[
+    ext: Annotated[
         Extension, typer.Option("--ext", help="Format of the results; auto: that of the input.")
     ] = Extension.AUTO,
     tile: Annotated[
         int, typer.Option("-t", "--tile", min=0, help="Side of a tile in pixels; 0: chosen by memory and network.")
     ] = 0,
     fp32: Annotated[bool, typer.Option("--fp32", help="Compute in fp32 also where bf16 is good enough.")] = False,
-    alpha: Annotated[
+    alpha_upsampler: Annotated[
         AlphaUpsampler,
         typer.Option("--alpha_upsampler", "--alpha-upsampler", help="What enlarges an alpha channel."),
     ] = AlphaUpsampler.BICUBIC,
@@ -119,13 +121,13 @@ def upscale(
     how = How(
         outscale=outscale,
         suffix=suffix,
-        image_format={"jpg": "jpeg", "tif": "tiff"}.get(extension.value, extension.value),
+        image_format={"jpg": "jpeg", "tif": "tiff"}.get(ext.value, ext.value),
         tile=tile,
         precision="fp32" if fp32 else "auto",
-        alpha="network" if alpha is AlphaUpsampler.REALESRGAN else "bicubic",
+        alpha="network" if alpha_upsampler is AlphaUpsampler.REALESRGAN else "bicubic",
     )
-    places = _one_of("IN", source, "-i", input_), _one_of("OUT", target, "-o", output)
-    work, results = (_here if model else _by_server)(screen, *places, how, model or "", denoise)
+    places = _one_of("IN", source, "-i", inbound), _one_of("OUT", target, "-o", output)
+    work, results = (_here if model_name else _by_server)(screen, *places, how, model_name or "", denoise_strength)
     _report(screen, work, results)
 
 

@@ -1,0 +1,82 @@
+"""Where results go and what they are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stackctl.errors import UsageError
+from stackctl.lifecycle.image_places import CannotWrite, write_file
+from stackctl.lifecycle.result_names import extension, stems
+from stackctl.lifecycle.upscale import How, plan
+
+
+def folder_of(path: Path, *names: str) -> Path:
+    for name in names:
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).touch()
+    return path
+
+
+def test_no_two_results_share_a_name_whatever_their_format() -> None:
+    names = ["a.jpg", "a.png", "a.PNG", "a_jpg.png", "a_png_out.jpg", "b.webp", "sub/a.png"]
+    for suffix in ("out", ""):
+        results = stems(names, suffix)
+        assert set(results) == set(names)
+        assert len(set(results.values())) == len(names)
+    assert stems(names, "out")["sub/a.png"] == "sub/a_out"
+    assert stems(["a.png"], "")["a.png"] == "a"
+
+
+def test_names_do_not_depend_on_the_order_of_the_inputs() -> None:
+    names = ["a.jpg", "a.png", "a_jpg.png"]
+    assert stems(names, "out") == stems(names[::-1], "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "made", "ending"),
+    [("a.jpeg", "jpeg", ".jpeg"), ("A.JPG", "jpeg", ".JPG"), ("a.jpg", "png", ".png"), ("a.bmp", "png", ".png")],
+)
+def test_a_result_keeps_its_inputs_ending_where_the_format_is_the_same(name: str, made: str, ending: str) -> None:
+    assert extension(name, made) == ending
+
+
+def test_results_of_an_earlier_call_below_the_inputs_are_no_inputs(tmp_path: Path) -> None:
+    inputs = folder_of(tmp_path / "in", "a.png", "sub/b.jpg", "notes.txt", "out/a_out.png", ".partial-x.png")
+    assert plan(str(inputs), str(inputs / "out"), How()).names == ("a.png", "sub/b.jpg")
+
+
+def test_one_image_may_get_a_result_of_a_given_name(tmp_path: Path) -> None:
+    image = folder_of(tmp_path, "a.png") / "a.png"
+    work = plan(str(image), str(tmp_path / "big.jpg"), How())
+    assert work.result_of("a.png", "jpeg") == "big.jpg"
+    assert work.how.image_format == "jpeg"
+    with pytest.raises(UsageError, match="by its name"):
+        plan(str(image), str(tmp_path / "big.jpg"), How(image_format="png"))
+    (tmp_path / "folder.png").mkdir()
+    assert plan(str(image), str(tmp_path / "folder.png"), How()).exactly is None
+
+
+@pytest.mark.parametrize("target", ["in", "in/a.png"])
+def test_inputs_are_never_replaced_by_their_results(tmp_path: Path, target: str) -> None:
+    image = folder_of(tmp_path / "in", "a.png") / "a.png"
+    with pytest.raises(UsageError, match="replace"):
+        plan(str(image), str(tmp_path / target), How(suffix=""))
+    assert plan(str(image), str(tmp_path / "in"), How(suffix="x")).stems["a.png"] == "a_x"
+
+
+def test_a_folder_without_images_and_a_missing_one_are_said(tmp_path: Path) -> None:
+    for source in (folder_of(tmp_path / "empty", "x.txt"), tmp_path / "missing"):
+        with pytest.raises(UsageError, match="no image"):
+            plan(str(source), str(tmp_path / "out"), How())
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "taken.png").mkdir()
+    with pytest.raises(CannotWrite):
+        write_file(tmp_path / "taken.png", b"data")
+    assert [file.name for file in tmp_path.iterdir()] == ["taken.png"]
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotWrite, match="cannot be written"):
+        write_file(tmp_path / "file" / "a.png", b"data")
