@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import httpx
 
 Note = Callable[[str], None]
-CHUNK = 1 << 20
+NOTE_BYTES = 500_000
 TRIES = 4
 CONNECT_SECONDS = 20.0
 READ_SECONDS = 60.0
@@ -142,11 +143,13 @@ def _once(client: httpx.Client, url: str, part: Path, note: Note) -> None:
         with part.open("r+b" if begun else "wb") as handle:
             handle.seek(begun)
             handle.truncate()
-            done = begun
-            for piece in answer.iter_bytes(CHUNK):
+            done = said = begun
+            for piece in answer.iter_bytes():
                 handle.write(piece)
                 done += len(piece)
-                note(_megabytes(done) + (f" of {_megabytes(total)}" if total else ""))
+                if done - said >= NOTE_BYTES or done == total:
+                    said = done
+                    note(_megabytes(done) + (f" of {_megabytes(total)}" if total else ""))
             handle.flush()
             os.fsync(handle.fileno())
 
@@ -157,9 +160,9 @@ def _start_of(answer: httpx.Response) -> int:
     return int(first) if first.isdecimal() else 0
 
 
-def _certificates() -> str | bool:
+def _certificates() -> ssl.SSLContext:
     names = ("STACKCTL_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
-    return next((os.environ[name] for name in names if os.environ.get(name)), True)
+    return ssl.create_default_context(cafile=next((os.environ[name] for name in names if os.environ.get(name)), None))
 
 
 def _megabytes(count: int) -> str:
