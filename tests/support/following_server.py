@@ -9,6 +9,7 @@ from support.fake_model_server import FakeModelServer
 
 from stackctl.errors import StackctlError
 from stackctl.models import Registry
+from stackctl.models.targets import PRODUCTION, Target
 
 POLL = 0.15
 
@@ -25,9 +26,10 @@ class FollowingServer(FakeModelServer):
     ``never_flips`` stays at the version it serves.
     """
 
-    def __init__(self, registry_url: str, model: str) -> None:
+    def __init__(self, registry_url: str, model: str, target: Target = PRODUCTION) -> None:
         super().__init__(version=None)
         self.name = model
+        self.target = target
         self.refuses: dict[str, str] = {}
         self.never_prepares = False
         self.never_flips = False
@@ -65,8 +67,8 @@ class FollowingServer(FakeModelServer):
         model = self._registry.find_model(self.name)
         if model is None:
             return
-        candidate = model.aliases.get("candidate")
-        production = model.aliases.get("production")
+        candidate = model.aliases.get(self.target.candidate_alias)
+        production = model.aliases.get(self.target.alias)
         if production and production not in self.refuses and not self.never_flips:
             self.version = production
         self.candidate = self._candidate(candidate) if candidate else None

@@ -35,24 +35,30 @@ class MlflowServer:
         """Register ``count`` versions that have a run and no files."""
         self.call("POST", "registered-models/create", {"name": model})
         for _ in range(count):
-            run = httpx.post(
-                f"{self.url}/api/2.0/mlflow/runs/create", json={"experiment_id": "0", "start_time": 1}, timeout=30
-            ).json()["run"]["info"]
-            self.call(
-                "POST",
-                "runs/log-metric",
-                {"run_id": run["run_id"], "key": "psnr_y", "value": 28.5, "timestamp": 1},
-            )
-            self.call(
-                "POST",
-                "model-versions/create",
-                {
-                    "name": model,
-                    "run_id": run["run_id"],
-                    "source": f"{run['artifact_uri']}/model",
-                    "tags": [{"key": key, "value": value} for key, value in (tags or {}).items()],
-                },
-            )
+            self.add_version(model, {"psnr_y": 28.5}, tags)
+
+    def add_version(self, model: str, metrics: Mapping[str, float], tags: Mapping[str, str] | None = None) -> str:
+        """Register one more version, with these metrics on its run; return the run."""
+        run = httpx.post(
+            f"{self.url}/api/2.0/mlflow/runs/create", json={"experiment_id": "0", "start_time": 1}, timeout=30
+        ).json()["run"]["info"]
+        for name, value in metrics.items():
+            self.log_metric(run["run_id"], name, value)
+        self.call(
+            "POST",
+            "model-versions/create",
+            {
+                "name": model,
+                "run_id": run["run_id"],
+                "source": f"{run['artifact_uri']}/model",
+                "tags": [{"key": key, "value": value} for key, value in (tags or {}).items()],
+            },
+        )
+        return str(run["run_id"])
+
+    def log_metric(self, run_id: str, name: str, value: float) -> None:
+        """Log a metric on a run."""
+        self.call("POST", "runs/log-metric", {"run_id": run_id, "key": name, "value": value, "timestamp": 1})
 
 
 @pytest.fixture(scope="session")
