@@ -33,6 +33,16 @@ class Row:
     reason: str | None = None
 
 
+def at_least(name: str, value: float, unit: str, bar: float, *, rival: float | None = None) -> Row:
+    """Return a figure that must not be below its bar."""
+    return Row(name, value, unit, rival=rival, bar=f"≥ {bar:g}", holds=value >= bar)
+
+
+def at_most(name: str, value: float, unit: str, bar: float, *, rival: float | None = None) -> Row:
+    """Return a figure that must not be above its bar."""
+    return Row(name, value, unit, rival=rival, bar=f"≤ {bar:.4g}", holds=value <= bar)
+
+
 def machine() -> dict[str, Any]:
     """Return CPU, flags that matter, cores and versions."""
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""

@@ -69,7 +69,7 @@ def _phases(output: str) -> Iterator[Row]:
 
 
 def _engine(folder: Path, engine: str) -> Iterator[Row]:
-    ports = [word for name, port in _free_ports().items() for word in ("--data", f"port_{name}={port}")]
+    ports = [word for name, port in free_ports().items() for word in ("--data", f"port_{name}={port}")]
     run(["stackctl", "-q", "init", folder, "--defaults", "--data", f"engine={engine}", *ports])
     stackctl = ["stackctl", "-q", "-C", folder]
     try:
@@ -106,7 +106,8 @@ def _images() -> Iterator[Row]:
             yield Row(f"image {row['name']} (with its base)", row["bytes"] / 1024**2, "MiB")
 
 
-def _free_ports() -> dict[str, int]:
+def free_ports() -> dict[str, int]:
+    """Return ports of this machine that are free now, by the name of the service that is to get them."""
     sockets = [socket.socket() for _ in PORTS]
     try:
         for each in sockets:
