@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stackctl.cli import import_models
+from stackctl.cli import compare, import_models
+from stackctl.cli.completion import complete_models, complete_versions
 from stackctl.cli.output import terminal
 
 if TYPE_CHECKING:
@@ -16,11 +17,17 @@ if TYPE_CHECKING:
 
     from stackctl.models import ModelVersion, RegisteredModel
 
-app = typer.Typer(no_args_is_help=True, help="List, show and import models.")
+app = typer.Typer(no_args_is_help=True, help="List, show, compare and import models.")
 
 app.command("import")(import_models.import_)
+app.command()(compare.compare)
 
-Model = Annotated[str | None, typer.Argument(help="The registered model; none: the stack's own.", show_default=False)]
+Model = Annotated[
+    str | None,
+    typer.Argument(
+        help="The registered model; none: the stack's own.", show_default=False, autocompletion=complete_models
+    ),
+]
 
 
 @app.command("list")
@@ -41,7 +48,14 @@ def list_(context: typer.Context) -> None:
 def show(
     context: typer.Context,
     model: Model = None,
-    version: Annotated[str | None, typer.Argument(help="One version's number.", show_default=False)] = None,
+    version: Annotated[
+        str | None,
+        typer.Argument(
+            help="One version: its number, [bold]latest[/], [bold]@alias[/] or a run's id.",
+            show_default=False,
+            autocompletion=complete_versions,
+        ),
+    ] = None,
 ) -> None:
     """Show a model's versions, or one of them: stage, aliases, metrics, digest."""
     from stackctl.models import Registry, resolve

@@ -10,7 +10,8 @@ from stackctl.models.history import ARRIVALS, Event, events_of, last_arrival, mo
 from stackctl.models.journal import Journal
 from stackctl.models.promotion import PromotionRefused
 from stackctl.models.registry import Registry, UnknownVersion
-from stackctl.models.targets import Target
+from stackctl.models.targets import TARGETS, Target
+from stackctl.models.versions import RegisteredModel
 
 
 def agreed(events: Sequence[Event], target: Target) -> str | None:
@@ -99,6 +100,19 @@ def earlier(events: Sequence[Event], target: Target, current: str | None) -> lis
         elif not pile or pile[-1] != event.version:
             pile.append(event.version)
     return list(dict.fromkeys(version for version in reversed(pile) if version != current))
+
+
+def told(model: RegisteredModel, now: datetime) -> list[Event]:
+    """Return what happened to a model, newest first, led by what was found now and nobody recorded yet."""
+    events = events_of(model)
+    found: list[Event] = []
+    for target in TARGETS:
+        known = agreed(events, target)
+        winner = model.pair(target).winner(known)
+        if winner is not None and known is not None and winner != known and target.journal_tag not in model.tags:
+            reason = "found now: no model server has followed it yet"
+            found.append(Event(moment(now), "elsewhere", target.name, winner, known, "unknown", reason))
+    return [*found, *events]
 
 
 def _is_known(registry: Registry, model: str, target: Target, version: str, events: Sequence[Event]) -> bool:

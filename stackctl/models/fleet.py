@@ -83,13 +83,13 @@ class Fleet:
                 )
             self._clock.sleep(self._deadlines.poll)
 
-    def await_live(self, model: str, number: str, began: float) -> float:
-        """Wait until every server serves the version; return the seconds since ``began``.
+    def await_live(self, model: str, number: str, began: float) -> float | None:
+        """Wait until every server serves the version; return the seconds since ``began`` (None without any server).
 
         Raises:
             Unhealthy: a server cannot be reached, or serves something else for too long.
         """
-        while True:
+        while self._servers:
             views = [self._reach(server) for server in self._servers]
             behind = [view for view in views if view.version != number]
             seconds = self._clock.monotonic() - began
@@ -107,6 +107,7 @@ class Fleet:
                 )
             self._progress("serving", f"waiting for version {number} (version {behind[0].version or 'none'} answers)")
             self._clock.sleep(self._deadlines.poll_live)
+        return None
 
     def _check_refusal(self, view: ServerView, model: str, number: str) -> None:
         candidate = _candidate(view, number)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _PAGE = 200
 _LISTED = 10
+_NEVER_IN_NAMES = frozenset("/:")  # MLflow refuses to register such names
 _EVALUATION_CONTEXTS = frozenset({"eval", "evaluation", "test", "testing", "validation"})
 
 
@@ -101,6 +102,8 @@ class Registry:
         """Return one registered model, or None where there is none of that name."""
         if not name:
             raise UsageError("A model needs a name.")
+        if not _NEVER_IN_NAMES.isdisjoint(name):
+            return None
         try:
             return parse_model(self._registry.get("registered-models/get", {"name": name})["registered_model"])
         except RestError as error:
@@ -133,6 +136,8 @@ class Registry:
         """
         if not number.isdecimal():
             raise UsageError(f"A version is a number, for instance 1; {number!r} is none.")
+        if not _NEVER_IN_NAMES.isdisjoint(name):
+            raise self._unknown_model(name)
         try:
             answer = self._registry.get("model-versions/get", {"name": name, "version": str(int(number))})
         except RestError as error:
