@@ -71,10 +71,11 @@ class DyingTransport(httpx.BaseTransport):
     Args:
         at: the number of the change, from 1.
         answered: whether that change still reaches the registry (its answer is lost) or not.
+        inner: what carries the requests until then.
     """
 
-    def __init__(self, at: int, *, answered: bool) -> None:
-        self._inner = httpx.HTTPTransport()
+    def __init__(self, at: int, *, answered: bool, inner: httpx.BaseTransport | None = None) -> None:
+        self._inner = inner or httpx.HTTPTransport()
         self._at = at
         self._answered = answered
         self._dead = False
