@@ -85,7 +85,8 @@ class Slot:
     @property
     def ready(self) -> bool:
         """Whether a process of it answers now."""
-        return self._child is not None and self._child.alive and self._ready.is_set()
+        alive = self._child is not None and self._child.alive
+        return alive and self.state == "prepared" and not self._retired and self._ready.is_set()
 
     @property
     def in_flight(self) -> int:
@@ -156,9 +157,9 @@ class Slot:
                 self._prepared(await child.prepared(self._workshop.settings.load_timeout))
             except Refused as error:
                 if self.report is None:
+                    await child.stop()
                     self._note_death(child)
                     self._refused(error)
-                    await child.stop()
                     return
                 event("restart_failed", version=self.version.version, reason=error.reason)
             await child.exited.wait()

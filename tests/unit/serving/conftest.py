@@ -10,12 +10,10 @@ from pathlib import Path
 import pytest
 from unit.serving.fake_mlflow import FakeMlflow, FakeVersion
 from unit.serving.live_server import LiveServer
-from unit.serving.tiny_models import save_image_model, save_pyfunc_model
+from unit.serving.tiny_models import BLUE, GREEN, RED, save_image_model, save_pyfunc_model
 
 from stackctl.models.digest import digest_of_folder
 
-RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
-COLOURS = {"1": RED, "2": GREEN}
 StartServer = Callable[..., LiveServer]
 
 
@@ -36,16 +34,20 @@ def mlflow(saved_models: dict[str, Path], tmp_path: Path) -> Iterator[FakeMlflow
     """Run a registry: 1 (Production) is red, 2 green, 3 fails its golden images, 4 is no image model."""
     fake = FakeMlflow("tiny")
     for number, model in enumerate(("red", "green", "wrong", "pyfunc"), start=1):
-        folder = tmp_path / f"artifacts-{number}"
-        shutil.copytree(saved_models[model], folder)
-        tags = {"stackctl.digest": digest_of_folder(folder)}
-        if model != "pyfunc":
-            tags["stackctl.contract"] = "image"
-        fake.versions[str(number)] = FakeVersion(folder, tags, {"psnr_y": 30.0 + number})
+        folder = shutil.copytree(saved_models[model], tmp_path / f"artifacts-{number}")
+        add_version(fake, str(number), folder, "pyfunc" if model == "pyfunc" else "image")
     fake.promote("1")
     fake.start()
     yield fake
     fake.stop()
+
+
+def add_version(fake: FakeMlflow, number: str, folder: Path, contract: str = "image") -> None:
+    """Register the model in ``folder``."""
+    tags = {"stackctl.digest": digest_of_folder(folder)}
+    if contract == "image":
+        tags["stackctl.contract"] = contract
+    fake.versions[number] = FakeVersion(folder, tags, {"psnr_y": 30.0 + int(number)})
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ class FakeMlflow:
         self.stages: dict[str, str] = {}
         self.tags: dict[str, str] = {}
         self.requests: list[str] = []
+        self.store_is_down = False
         self._server: ThreadingHTTPServer | None = None
         self._port = 0
 
@@ -104,6 +105,8 @@ class FakeMlflow:
     def answer(self, path: str) -> tuple[int, bytes]:
         parts = urlsplit(path)
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
+        if self.store_is_down and parts.path.startswith(ARTIFACTS):
+            return 500, b'{"error_code": "INTERNAL_ERROR", "message": "the store is down"}'
         if parts.path == ARTIFACTS:
             return self._listed(query["path"])
         if parts.path.startswith(f"{ARTIFACTS}/"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import httpx
 import psutil
 from unit.serving.fake_mlflow import FakeMlflow
+from unit.serving.tiny_models import COLOURS, expected, photo, pixels
 
 from stackctl import process
 from stackctl.serving.client import ModelServerClient
@@ -77,3 +79,47 @@ class LiveServer:
     def stop(self) -> None:
         self.client.close()
         process.stop(self.process, grace=15)
+
+
+class Load:
+    """Clients that ask without a pause and check that bytes and version belong together."""
+
+    def __init__(self, server: LiveServer, *, threads: int = 4, pace: float = 0.0) -> None:
+        self.versions: list[str] = []
+        self.problems: list[str] = []
+        self._server = server
+        self._pace = pace
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(threads)]
+
+    def __enter__(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def answered_by(self, version: str, times: int) -> None:
+        deadline = time.monotonic() + 60
+        while self.versions.count(version) < times:
+            assert time.monotonic() < deadline, (
+                f"{self.versions.count(version)} answers of {version}\n{self._server.log}"
+            )
+            time.sleep(0.02)
+
+    def _ask(self) -> None:
+        data = photo()
+        wanted = {version: expected(data, colour) for version, colour in COLOURS.items()}
+        while not self._stop.is_set():
+            try:
+                answer = self._server.post(data)
+            except httpx.TransportError as error:
+                self.problems.append(repr(error))
+                continue
+            version = answer.headers.get("X-Stackctl-Model-Version", "")
+            if answer.status_code != 200 or pixels(answer.content) != wanted[version]:
+                self.problems.append(f"{answer.status_code} {version} {answer.text[:200]}")
+            self.versions.append(version)
+            self._stop.wait(self._pace)

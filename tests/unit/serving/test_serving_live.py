@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from unit.serving.conftest import COLOURS, GREEN, RED, StartServer
+from unit.serving.conftest import StartServer
 from unit.serving.fake_mlflow import FakeMlflow
-from unit.serving.live_server import LiveServer
-from unit.serving.tiny_models import expected, photo, pixels
+from unit.serving.live_server import Load
+from unit.serving.tiny_models import GREEN, RED, expected, photo, pixels
 
 from stackctl.serving.client import ModelServerRefusal
 
@@ -92,8 +92,10 @@ def test_a_candidate_is_prepared_and_takes_over_under_load_without_a_failed_or_m
         mlflow.stages = {"2": "Production"}
         time.sleep(0.5)  # while a promotion is under way the stage does not count
         assert server.client.model()["version"] == "1"
+        committed = time.monotonic()
         mlflow.aliases["production"] = "2"
-        server.serves("2")
+        server.until(lambda model: model["version"] == "2")
+        assert time.monotonic() - committed < 1.0
         load.answered_by("2", 20)
         del mlflow.aliases["candidate"], mlflow.tags["stackctl.promotion"]
         server.until(lambda _: len(server.children) == 1)
@@ -134,8 +136,14 @@ def test_a_stage_that_somebody_changed_elsewhere_is_followed_and_a_way_back_is_a
     old = server.children
     mlflow.stages = {"2": "Production"}  # the old API's call: the alias still says 1
     assert server.serves("2")["error"] is None
+    server.until(lambda model: mlflow.aliases["production"] == "2" and model["promoted_at"])
     mlflow.promote("1")
     server.serves("1")
+    server.until(lambda _: len(mlflow.history) == 3)
+    assert [(each["action"], each["version"], each["previous"]) for each in mlflow.history[1:]] == [
+        ("elsewhere", "2", "1"),
+        ("elsewhere", "1", "2"),
+    ]
     assert old[0].is_running(), "version 1 was still loaded and could take over"
     assert server.log.count("child_started") == 2
 
@@ -168,15 +176,25 @@ def test_a_killed_child_is_replaced_and_requests_wait_for_it(start_server: Start
     assert server.client.upscale(photo()).version == "1"
 
 
-def test_a_request_that_takes_too_long_is_stopped_with_its_process(start_server: StartServer) -> None:
-    server = start_server(STACKCTL_SERVING_TIMEOUT="2")
+def test_a_request_that_takes_too_long_is_stopped_with_its_process_and_others_are_answered_all_the_same(
+    start_server: StartServer,
+) -> None:
+    server = start_server(STACKCTL_SERVING_TIMEOUT="3")
     server.serves("1")
     [child] = server.children
-    answer = server.post(photo(), tile=777)
+    load = Load(server, threads=2)
+    with load:
+        load.answered_by("1", 2)
+        answer = server.post(photo(), tile=777)
+        load.answered_by("1", len(load.versions) + 4)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (504, "timeout")
     child.wait(timeout=5)
-    server.serves("1")
+    assert load.problems == []
+    death = server.client.model()["last_death"]
+    assert (death["cause"], death["version"]) == ("timeout", "1")
+    assert "longer than 3 s" in death["how"]
+    assert 'stackctl_deaths_total{cause="timeout"} 1.0' in httpx.get(f"{server.url}/metrics").text
 
 
 def test_requests_beyond_the_queue_are_told_to_come_back(start_server: StartServer) -> None:
@@ -213,6 +231,7 @@ def test_the_last_known_good_version_serves_when_mlflow_is_down_at_start(
     ready = httpx.get(f"{server.url}/ready").json()
     assert ready["ready"] is True
     assert ready["stale_registry_since"]
+    assert ready["note"].startswith(f"stale registry since {ready['stale_registry_since']}: MLflow cannot be reached")
 
     mlflow.promote("2")
     mlflow.start()
@@ -275,50 +294,6 @@ def test_children_do_not_outlive_a_parent_that_was_killed(start_server: StartSer
 
     _, alive = psutil.wait_procs(children, timeout=5)
     assert alive == []
-
-
-class Load:
-    """Clients that ask without a pause and check that bytes and version belong together."""
-
-    def __init__(self, server: LiveServer, *, threads: int = 4, pace: float = 0.0) -> None:
-        self.versions: list[str] = []
-        self.problems: list[str] = []
-        self._server = server
-        self._pace = pace
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(threads)]
-
-    def __enter__(self) -> None:
-        for thread in self._threads:
-            thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def answered_by(self, version: str, times: int) -> None:
-        deadline = time.monotonic() + 60
-        while self.versions.count(version) < times:
-            assert time.monotonic() < deadline, (
-                f"{self.versions.count(version)} answers of {version}\n{self._server.log}"
-            )
-            time.sleep(0.02)
-
-    def _ask(self) -> None:
-        data = photo()
-        wanted = {version: expected(data, colour) for version, colour in COLOURS.items()}
-        while not self._stop.is_set():
-            try:
-                answer = self._server.post(data)
-            except httpx.TransportError as error:
-                self.problems.append(repr(error))
-                continue
-            version = answer.headers.get("X-Stackctl-Model-Version", "")
-            if answer.status_code != 200 or pixels(answer.content) != wanted[version]:
-                self.problems.append(f"{answer.status_code} {version} {answer.text[:200]}")
-            self.versions.append(version)
-            self._stop.wait(self._pace)
 
 
 def test_cached_files_are_used_again_and_repaired_when_damaged(

@@ -9,6 +9,9 @@ from typing import Any
 
 from PIL import Image
 
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+COLOURS = {"1": RED, "2": GREEN}
+
 IMAGE_MODEL = '''
 import io, json, os, time
 from PIL import Image
@@ -20,23 +23,37 @@ class Problem(Exception):
         super().__init__(message)
         self.code = code
 
+def hoard(mebibytes):
+    """Take memory until somebody ends this process."""
+    held = []
+    for _ in range(mebibytes // 10):
+        held.append(bytearray(os.urandom(1 << 10) * (10 << 10)))
+        time.sleep(0.01)
+    time.sleep(60)
+
 class Tiny(PythonModel):
     """Enlarges four times by repetition and paints the version's colour into the corner."""
 
     def load_context(self, context):
         with open(context.artifacts["colour"]) as file:
             self.colour = tuple(json.load(file))
+        self.max_memory = (context.model_config or {}).get("max_memory", 0)
+        # ON LOAD
 
     def network_info(self):
-        return {"scale": 4, "formats": ["png", "jpeg"], "max_input_pixels": 64 * 64, "max_bytes": 1 << 30}
+        limits = {"max_memory": self.max_memory, "max_input_pixels": 64 * 64, "max_bytes": 1 << 30}
+        return {"scale": 4, "formats": ["png", "jpeg"], **limits}
 
     def upscale(self, data, *, outscale, format, tile, precision):
         if tile == 666:
             os.kill(os.getpid(), 9)
         if tile == 777:
             time.sleep(600)
+        if tile == 888:
+            hoard(700)
         if tile > 1000:
             time.sleep(tile / 1e6)
+        # ON REQUEST
         try:
             image = Image.open(io.BytesIO(data))
         except Exception:
@@ -136,8 +153,15 @@ def save_image_model(
             ParamSchema(params),
         ),
         pip_requirements=["pillow"],
+        model_config={"max_memory": 0},
     )
     return folder
+
+
+def change_code(folder: Path, mark: str, line: str) -> None:
+    """Put a line of Python into a saved image model, at one of its marks: ``ON LOAD`` or ``ON REQUEST``."""
+    [file] = (file for file in folder.rglob("*.py") if f"# {mark}" in file.read_text())
+    file.write_text(file.read_text().replace(f"# {mark}", line))
 
 
 def save_pyfunc_model(folder: Path) -> Path:
