@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import time
 from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, json, make_response, render_template, request
-from flask_limiter import RateLimitExceeded
+from flask_limiter import Limiter, RateLimitExceeded
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -15,10 +17,10 @@ from flask_demo import errors
 from flask_demo.access_log import add_access_log, stderr_logger
 from flask_demo.config import DemoConfig
 from flask_demo.errors import DemoError
-from flask_demo.model_server import ModelServer
-from flask_demo.panel import read_panel, say_when
+from flask_demo.panel import labels, say_when
 from flask_demo.security import MemoryRequest, protect
-from flask_demo.views import DemoState, make_blueprint, remember_error, wants_page
+from flask_demo.state import DemoState
+from flask_demo.views import make_blueprint, remember_error, wants_page
 
 # What a multipart form adds to the file itself: boundaries, headers, the CSRF token.
 FORM_OVERHEAD = 64 * 1024
@@ -43,19 +45,20 @@ def create_app(config: DemoConfig) -> Flask:
             app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops, x_prefix=hops
         )
     add_access_log(app, stderr_logger())
-    state = DemoState(config, ModelServer(config.model_server, timeout=config.timeout))
-    app.register_blueprint(make_blueprint(state, protect(app)))
+    state = DemoState.of(config)
+    limiter = protect(app)
+    app.register_blueprint(make_blueprint(state, limiter))
     app.add_template_filter(say_when, "when")
-    _answer_errors(app, state)
+    app.add_template_global(labels, "labels")
+    _answer_errors(app, state, limiter)
     return app
 
 
-def _answer_errors(app: Flask, state: DemoState) -> None:
+def _answer_errors(app: Flask, state: DemoState, limiter: Limiter) -> None:
     def answer(error: DemoError) -> Response:
         remember_error(error)
         if wants_page():
-            panel = read_panel(state.server, state.config.mlflow_url)
-            response = make_response(render_template("index.html", panel=panel, alert=error, **state.page()))
+            response = make_response(render_template("index.html", alert=error, **state.page()))
         else:
             response = Response(json.dumps({"error": error.to_dict()}), mimetype="application/json")
         response.status_code = error.status
@@ -66,8 +69,10 @@ def _answer_errors(app: Flask, state: DemoState) -> None:
     def too_large(_: RequestEntityTooLarge) -> Response:
         return answer(errors.too_many_bytes(state.config.max_upload_bytes))
 
-    def too_often(error: RateLimitExceeded) -> Response:
-        return answer(errors.too_often(error.limit.limit.get_expiry() if error.limit else 60))
+    def too_often(_: RateLimitExceeded) -> Response:
+        # The window moves: the next photo may go as soon as the oldest one falls out of it.
+        free_at = limiter.current_limit.reset_at if limiter.current_limit else time.time() + 60
+        return answer(errors.too_often(max(1, math.ceil(free_at - time.time()))))
 
     def stale(_: CSRFError) -> Response:
         return answer(errors.stale_page())

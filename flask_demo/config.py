@@ -19,6 +19,7 @@ class ConfigError(Exception):
 class DemoConfig:
     """Everything the demo needs to know; no default hides a secret.
 
+    `staging_server` is the model server of the versions in staging, None where the stack has none.
     `max_upload_bytes` bounds one photo, `timeout` is the longest wait for a result in seconds, `poll_seconds` is how
     often an open page asks for the model that serves, `rate` is in Flask-Limiter's notation, and `trusted_proxies`
     is the number of reverse proxies in front (0: believe no X-Forwarded-For).
@@ -28,6 +29,7 @@ class DemoConfig:
     host: str = "127.0.0.1"
     port: int = 8000
     model_server: str = "http://127.0.0.1:8888"
+    staging_server: str | None = None
     mlflow_url: str = "http://127.0.0.1:5000"
     name: str = "stackctl"
     max_upload_bytes: int = 12 * MIB
@@ -45,6 +47,9 @@ class DemoConfig:
             host=environ.get("STACKCTL_DEMO_HOST") or cls.host,
             port=_integer(environ, "STACKCTL_DEMO_PORT", cls.port, lowest=0, highest=65535),
             model_server=_url(environ, "STACKCTL_DEMO_MODEL_SERVER", cls.model_server),
+            staging_server=_url(environ, "STACKCTL_DEMO_STAGING_SERVER", "http://127.0.0.1:8889")
+            if environ.get("STACKCTL_DEMO_STAGING_SERVER")
+            else None,
             mlflow_url=_url(environ, "STACKCTL_DEMO_MLFLOW_URL", cls.mlflow_url),
             name=environ.get("STACKCTL_NAME") or cls.name,
             max_upload_bytes=_integer(environ, "STACKCTL_DEMO_MAX_UPLOAD_BYTES", cls.max_upload_bytes, lowest=1024),

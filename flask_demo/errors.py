@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flask_demo.formats import ACCEPTED, name_of_other
+from flask_demo.targets import PRODUCTION, Target
 
 FORMATS = ", ".join(accepted.name for accepted in ACCEPTED[:-1]) + f" or {ACCEPTED[-1].name}"
 
@@ -104,26 +105,49 @@ def too_often(retry_after: int) -> DemoError:
     )
 
 
-def unreachable() -> DemoError:
+def unreachable(target: Target = PRODUCTION) -> DemoError:
     """Return the sentence for a model server that does not answer."""
     return DemoError(
         502,
         "server_unreachable",
-        "The model server does not answer.",
+        f"The {target.server} does not answer.",
         hint="To see what is up and what is not, run:",
         command="stackctl status",
     )
 
 
-def no_model(model: str, detail: str = "") -> DemoError:
-    """Return the sentence for a server without a version in Production."""
+def no_model(model: str, detail: str = "", target: Target = PRODUCTION) -> DemoError:
+    """Return the sentence for a server without a version in its stage."""
     return DemoError(
         503,
         "no_model",
-        "No version is in Production yet.",
+        f"No version is in {target.stage} yet.",
         hint="Run:",
-        command=f"stackctl promote {model} 1",
+        command=f"stackctl promote {model} {target.example}",
         detail=detail,
+    )
+
+
+def not_an_image_model(model: str, detail: str = "", target: Target = PRODUCTION) -> DemoError:
+    """Return the sentence for a version that takes something else than photos."""
+    return DemoError(
+        409,
+        "not_an_image_model",
+        f"The version of {model} in {target.stage} is not an image model.",
+        hint="The demo needs one that takes a photo and returns a photo. To see the others, run:",
+        command=f"stackctl models show {model}",
+        detail=detail,
+    )
+
+
+def no_staging() -> DemoError:
+    """Return the sentence for a comparison in a stack with one model server."""
+    return DemoError(
+        404,
+        "no_staging",
+        "This stack has no staging server to compare with.",
+        hint="To get one, set serving.staging to true in stack.yaml, then run:",
+        command="stackctl up",
     )
 
 
@@ -132,11 +156,19 @@ def timeout() -> DemoError:
     return DemoError(504, "timeout", "The model took too long for this photo.", hint="Try a smaller one.")
 
 
-def from_server(status: int, code: str, message: str, *, model: str, retry_after: int | None = None) -> DemoError:
+def from_server(
+    status: int,
+    code: str,
+    message: str,
+    *,
+    model: str,
+    retry_after: int | None = None,
+    target: Target = PRODUCTION,
+) -> DemoError:
     """Return the sentence for an error answer of the model server: its HTTP status, error code and message."""
     match code:
         case "no_model":
-            return no_model(model)
+            return no_model(model, target=target)
         case "unsupported_format":
             return DemoError(
                 415, code, "The model cannot read this kind of file.", hint=f"Choose a {FORMATS} file.", detail=message
@@ -154,13 +186,7 @@ def from_server(status: int, code: str, message: str, *, model: str, retry_after
                 detail=message,
             )
         case "not_an_image_model":
-            return DemoError(
-                409,
-                code,
-                f"The version of {model} in Production is not an image model.",
-                hint="The demo needs one that takes a photo and returns a photo.",
-                detail=message,
-            )
+            return not_an_image_model(model, message, target)
         case "busy":
             wait = retry_after or 2
             return DemoError(
@@ -176,7 +202,7 @@ def from_server(status: int, code: str, message: str, *, model: str, retry_after
             return DemoError(
                 502,
                 "internal",
-                f"The model server failed on this photo (HTTP {status}).",
+                f"The {target.server} failed on this photo (HTTP {status}).",
                 hint="To see why, run:",
-                command="stackctl logs serving",
+                command=f"stackctl logs {target.service}",
             )

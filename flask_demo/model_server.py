@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from flask_demo import errors
+from flask_demo.targets import PRODUCTION, Target
 
 DEFAULT_MODEL = "super-resolution"
 LONGEST_META = 4096
@@ -39,6 +40,7 @@ class ServedModel:
     candidate: Candidate | None = None
     scale: int | None = None
     max_input_pixels: int | None = None
+    stale_since: str | None = None
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> ServedModel:
@@ -62,6 +64,7 @@ class ServedModel:
             else None,
             scale=image.get("scale"),
             max_input_pixels=image.get("max_input_pixels"),
+            stale_since=_text(document.get("stale_registry_since")),
         )
 
 
@@ -78,13 +81,16 @@ class Upscaled:
 
 
 class ModelServer:
-    """Speaks to one model server at `base_url`; safe to share between threads.
+    """Speaks to the model server of one `target` at `base_url`; safe to share between threads.
 
     Every call raises `DemoError` with a sentence when the server is away or refuses.
     """
 
-    def __init__(self, base_url: str, *, timeout: float, connect_timeout: float = 3.0) -> None:
+    def __init__(
+        self, base_url: str, *, timeout: float, connect_timeout: float = 3.0, target: Target = PRODUCTION
+    ) -> None:
         """Wait at most `timeout` seconds for a result and `connect_timeout` seconds for a connection."""
+        self.target = target
         self._short = httpx.Timeout(connect_timeout)
         # No connection is kept: one from before may be closed by a server that restarted meanwhile.
         self._http = httpx.Client(
@@ -102,7 +108,7 @@ class ModelServer:
         except (httpx.TransportError, ValueError):
             document = None
         if not isinstance(document, dict):
-            raise errors.unreachable()
+            raise errors.unreachable(self.target)
         return ServedModel.from_json(document)
 
     def upscale(self, data: bytes, *, encoding: str = "auto") -> Upscaled:
@@ -117,7 +123,7 @@ class ModelServer:
         except httpx.ReadTimeout as error:
             raise errors.timeout() from error
         except httpx.TransportError as error:
-            raise errors.unreachable() from error
+            raise errors.unreachable(self.target) from error
         content_type = answer.headers.get("Content-Type", "")
         if answer.status_code != httpx.codes.OK or not content_type.startswith("image/"):
             raise self._refusal(answer)
@@ -143,6 +149,7 @@ class ModelServer:
             message,
             model=self._name(),
             retry_after=int(wait) if wait.isdecimal() else None,
+            target=self.target,
         )
 
     def _name(self) -> str:

@@ -1,15 +1,16 @@
-"""The serving model as the page shows it: figures against bicubic, dates, links into MLflow."""
+"""What serves, as the page shows it: figures against bicubic, dates, links into MLflow, and what is amiss."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
-from flask_demo.errors import DemoError, no_model
+from flask_demo.errors import DemoError, no_model, not_an_image_model
 from flask_demo.model_server import DEFAULT_MODEL, ModelServer, ServedModel
+from flask_demo.targets import Target
 
 # Metric name -> (label, unit, decimals); a metric NAME_bicubic beside it is the figure to beat.
 KNOWN_METRICS = {"psnr_y": ("PSNR", "dB", 2), "ssim_y": ("SSIM", "", 4)}
@@ -36,9 +37,22 @@ class Links:
 
 
 @dataclass(frozen=True)
-class Panel:
-    """Everything the page says about what serves; `problem` is set when nothing does."""
+class Notice:
+    """Something a person should know though photos still go through; `moment` (ISO 8601) ends the message."""
 
+    tone: Literal["calm", "warn"]
+    message: str
+    moment: str = ""
+    hint: str = ""
+    command: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Everything the page says about one server; `problem` is set when no photo can go through it."""
+
+    stage: str
     reachable: bool
     name: str
     version: str | None
@@ -46,10 +60,9 @@ class Panel:
     figures: tuple[Figure, ...]
     promoted_at: str | None
     since: str | None
-    error: str | None
-    candidate: dict[str, Any] | None
     scale: int | None
     links: Links
+    notices: tuple[Notice, ...]
     problem: dict[str, str] | None
 
     @property
@@ -59,7 +72,7 @@ class Panel:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the panel as plain JSON data."""
-        return {"schema_version": 1, **asdict(self)}
+        return asdict(self)
 
 
 def mlflow_links(mlflow_url: str, model: str, version: str | None, run_id: str | None) -> Links:
@@ -72,13 +85,16 @@ def mlflow_links(mlflow_url: str, model: str, version: str | None, run_id: str |
 
 def read_panel(server: ModelServer, mlflow_url: str) -> Panel:
     """Ask `server` what serves and return it for the page; never raises."""
+    problem: DemoError | None = None
     try:
         model = server.model()
     except DemoError as error:
-        return _panel(ServedModel(name=DEFAULT_MODEL), mlflow_url, reachable=False, problem=error)
+        return _panel(ServedModel(name=DEFAULT_MODEL), server.target, mlflow_url, reachable=False, problem=error)
     if model.version is None:
-        return _panel(model, mlflow_url, reachable=True, problem=no_model(model.name, model.error or ""))
-    return _panel(model, mlflow_url, reachable=True, problem=None)
+        problem = no_model(model.name, model.error or "", server.target)
+    elif model.contract not in {None, "image"}:
+        problem = not_an_image_model(model.name, target=server.target)
+    return _panel(model, server.target, mlflow_url, reachable=True, problem=problem)
 
 
 def figures(metrics: Mapping[str, float]) -> tuple[Figure, ...]:
@@ -94,6 +110,34 @@ def figures(metrics: Mapping[str, float]) -> tuple[Figure, ...]:
     return tuple(shown)
 
 
+def labels(panels: Sequence[Panel]) -> list[str]:
+    """Return the names of the figures that any of `panels` shows, in order: the rows of the table."""
+    return list(dict.fromkeys(figure.label for panel in panels for figure in panel.figures))
+
+
+def notices(model: ServedModel, target: Target) -> tuple[Notice, ...]:
+    """Return what to know about `model`: a candidate beside it, a registry out of reach, the last thing that failed."""
+    told = []
+    goes_on = f"Version {model.version} serves on." if model.version else ""
+    if model.stale_since:
+        hint = f"{goes_on} A promotion shows once MLflow is back. To see what is up, run:".strip()
+        told.append(Notice("warn", "MLflow has not answered since", model.stale_since, hint, "stackctl status"))
+    candidate = model.candidate
+    if candidate and candidate.version != model.version:
+        if candidate.state == "refused":
+            told.append(
+                Notice("warn", f"Version {candidate.version} was refused.", hint=goes_on, detail=candidate.reason or "")
+            )
+        elif candidate.state == "prepared":
+            told.append(Notice("calm", f"Version {candidate.version} is ready for {target.stage}."))
+        else:
+            told.append(Notice("calm", f"Version {candidate.version} is being prepared."))
+    said = any(notice.detail and notice.detail == model.error for notice in told)
+    if model.error and model.version and not said:
+        told.append(Notice("warn", model.error, hint=goes_on))
+    return tuple(told)
+
+
 def say_when(moment: str | None) -> str:
     """Return an ISO 8601 moment as "21 Nov 2026, 01:20 UTC"; text that is no moment comes back unchanged."""
     if not moment:
@@ -105,8 +149,9 @@ def say_when(moment: str | None) -> str:
     return f"{parsed.astimezone(UTC):%-d %b %Y, %H:%M} UTC"
 
 
-def _panel(model: ServedModel, mlflow_url: str, *, reachable: bool, problem: DemoError | None) -> Panel:
+def _panel(model: ServedModel, target: Target, mlflow_url: str, *, reachable: bool, problem: DemoError | None) -> Panel:
     return Panel(
+        stage=target.stage,
         reachable=reachable,
         name=model.name,
         version=model.version,
@@ -114,9 +159,8 @@ def _panel(model: ServedModel, mlflow_url: str, *, reachable: bool, problem: Dem
         figures=figures(model.metrics),
         promoted_at=model.promoted_at,
         since=model.since,
-        error=model.error if model.version else None,
-        candidate=asdict(model.candidate) if model.candidate else None,
         scale=model.scale,
         links=mlflow_links(mlflow_url, model.name, model.version, model.run_id),
+        notices=notices(model, target),
         problem=problem.to_dict() if problem else None,
     )

@@ -10,10 +10,11 @@ from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 from flask_wtf.csrf import CSRFProtect
 
-POLICY = (
-    "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-)
+REST = "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+# blob: the script shows the chosen photo and the result from memory.
+POLICY = f"default-src 'self'; img-src 'self' blob:; {REST}"
+# data: without a script the photos are inside the page itself, since nothing is kept to link to.
+INLINE_POLICY = f"default-src 'self'; script-src 'none'; img-src 'self' data:; {REST}"
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",

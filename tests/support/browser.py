@@ -53,13 +53,13 @@ def launch() -> Iterator[Browser]:
             browser.close()
 
 
-def listen(page: Page) -> Complaints:
-    """Collect what goes wrong on `page` from now on."""
-    complaints = Complaints()
+def listen(page: Page, complaints: Complaints | None = None) -> Complaints:
+    """Collect what goes wrong on `page` from now on, in `complaints` where they are given."""
+    complaints = Complaints() if complaints is None else complaints
 
     def on_console(message: ConsoleMessage) -> None:
         if message.type == "error":
-            complaints.console.append(message.text)
+            complaints.console.append(f"{message.text} {message.location.get('url', '')}".rstrip())
 
     page.on("console", on_console)
     page.on("pageerror", lambda error: complaints.uncaught.append(str(error)))

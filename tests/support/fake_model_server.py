@@ -44,13 +44,16 @@ class _QuietServer(ThreadingHTTPServer):
 class FakeModelServer:
     """Serves `GET /model` and `POST /v1/image` on a port of the system's choice, from `start` (or `with`) to `stop`.
 
-    `promote("2")` changes what serves, `refuse(Refusal(...))` what uploads get, `hold` is an event uploads wait for.
+    `promote("2")` changes what serves, `refuse(Refusal(...))` what uploads get, `hold` is an event uploads wait for,
+    `away` closes every connection without an answer.
     """
 
     def __init__(self, version: str | None = "1") -> None:
         self.name = "super-resolution"
         self.version = version
         self.error: str | None = None
+        self.stale_since: str | None = None
+        self.away = False
         self.candidate: dict[str, Any] | None = None
         self.refusal: Refusal | None = None
         self.hold = threading.Event()
@@ -111,6 +114,7 @@ class FakeModelServer:
             "promoted_at": "2026-11-20T14:03:00Z" if served else None,
             "since": "2026-11-20T14:03:02Z" if served else None,
             "error": self.error,
+            "stale_registry_since": self.stale_since,
             "contract": "image" if served else None,
             "candidate": self.candidate,
             "image": {
@@ -143,9 +147,14 @@ class FakeModelServer:
             }
         return out.getvalue(), f"image/{encoding.lower()}", report
 
-    def _handler(fake) -> type[BaseHTTPRequestHandler]:  # noqa: N805 - the handler below has a `self` of its own
+    def _handler(fake) -> type[BaseHTTPRequestHandler]:  # noqa: C901, N805 - the handler below has a `self` of its own
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def handle_one_request(self) -> None:
+                self.close_connection = True
+                if not fake.away:
+                    super().handle_one_request()
 
             def do_GET(self) -> None:
                 if urlsplit(self.path).path != "/model":

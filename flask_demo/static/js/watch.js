@@ -1,20 +1,19 @@
 // Asks what serves now, as often as the page says, while somebody looks at it.
 
 export class Watch {
-  // `onChange(model)` is called with each answer that differs from the one before; null when the demo does not answer.
-  constructor(url, everyMs, onChange) {
-    Object.assign(this, { url, everyMs, onChange, etag: "" });
-    document.addEventListener("visibilitychange", () => (document.hidden ? this.stop() : this.start()));
-    this.start();
+  // `onAnswer(document)` is called with each answer that differs from the one before; null when the demo does not answer.
+  constructor(url, everyMs, onAnswer) {
+    Object.assign(this, { url, everyMs, onAnswer, etag: "" });
+    document.addEventListener("visibilitychange", () => this.look());
+    this.look();
   }
 
-  start() {
-    this.stop();
+  look() {
+    clearInterval(this.timer);
+    if (document.hidden) return;
     this.timer = setInterval(() => this.ask(), this.everyMs);
     this.ask();
   }
-
-  stop() { clearInterval(this.timer); }
 
   async ask() {
     if (this.asking) return;
@@ -23,12 +22,12 @@ export class Watch {
       const answer = await fetch(this.url, { cache: "no-store", headers: this.etag ? { "If-None-Match": this.etag } : {} });
       if (answer.status === 304) return;
       if (!answer.ok) throw new Error(String(answer.status));
-      const model = await answer.json();
+      const told = await answer.json();
+      await this.onAnswer(told);
       this.etag = answer.headers.get("ETag") || "";
-      this.onChange(model);
     } catch {
       this.etag = "";
-      this.onChange(null);
+      await this.onAnswer(null);
     } finally {
       this.asking = false;
     }

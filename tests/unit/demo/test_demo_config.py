@@ -23,6 +23,7 @@ def test_every_variable_reaches_the_configuration(secret_file: str) -> None:
             "STACKCTL_DEMO_HOST": "0.0.0.0",
             "STACKCTL_DEMO_PORT": "8123",
             "STACKCTL_DEMO_MODEL_SERVER": "http://serving:8888/",
+            "STACKCTL_DEMO_STAGING_SERVER": "http://serving-staging:8888",
             "STACKCTL_DEMO_MLFLOW_URL": "https://mlflow.example/base/",
             "STACKCTL_NAME": "my-stack",
             "STACKCTL_DEMO_RATE": "5 per minute",
@@ -34,6 +35,7 @@ def test_every_variable_reaches_the_configuration(secret_file: str) -> None:
 
     assert (config.host, config.port, config.name) == ("0.0.0.0", 8123, "my-stack")
     assert (config.model_server, config.mlflow_url) == ("http://serving:8888", "https://mlflow.example/base")
+    assert config.staging_server == "http://serving-staging:8888"
     assert (config.rate, config.max_upload_bytes, config.timeout) == ("5 per minute", 2048, 30.0)
     assert config.trusted_proxies == 1
     assert config.secret_key == "0123456789abcdef0123456789abcdef"
@@ -51,6 +53,7 @@ def test_the_secret_does_not_show_when_the_configuration_is_printed(secret_file:
         ("STACKCTL_DEMO_PORT", "eighty"),
         ("STACKCTL_DEMO_PORT", "70000"),
         ("STACKCTL_DEMO_MODEL_SERVER", "serving:8888"),
+        ("STACKCTL_DEMO_STAGING_SERVER", "staging"),
         ("STACKCTL_DEMO_MLFLOW_URL", "javascript:alert(1)"),
         ("STACKCTL_DEMO_MAX_UPLOAD_BYTES", "-1"),
     ],

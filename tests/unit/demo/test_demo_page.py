@@ -68,7 +68,7 @@ def test_without_a_model_server_the_page_still_comes(visitor: Visitor, model_ser
 
     assert answer.status_code == 200
     assert "The model server does not answer." in answer.get_data(as_text=True)
-    assert visitor.client.get("/api/model").get_json()["reachable"] is False
+    assert visitor.client.get("/model").get_json()["production"]["reachable"] is False
 
 
 def test_what_the_model_server_says_is_escaped(visitor: Visitor, model_server: FakeModelServer) -> None:
@@ -82,17 +82,17 @@ def test_what_the_model_server_says_is_escaped(visitor: Visitor, model_server: F
 
 
 def test_an_unchanged_model_is_answered_with_304(visitor: Visitor, model_server: FakeModelServer) -> None:
-    first = visitor.client.get("/api/model")
+    first = visitor.client.get("/model")
     tag = first.headers["ETag"]
 
-    assert first.get_json()["version"] == "1"
-    again = visitor.client.get("/api/model", headers={"If-None-Match": tag})
+    assert first.get_json()["production"]["version"] == "1"
+    again = visitor.client.get("/model", headers={"If-None-Match": tag})
     assert (again.status_code, again.data) == (304, b"")
 
     model_server.promote("2")
-    changed = visitor.client.get("/api/model", headers={"If-None-Match": tag})
+    changed = visitor.client.get("/model", headers={"If-None-Match": tag})
     assert changed.status_code == 200
-    assert changed.get_json()["version"] == "2"
+    assert changed.get_json()["production"]["version"] == "2"
 
 
 def test_a_candidate_in_preparation_is_told(visitor: Visitor, model_server: FakeModelServer) -> None:
@@ -100,7 +100,7 @@ def test_a_candidate_in_preparation_is_told(visitor: Visitor, model_server: Fake
 
     page = visitor.client.get("/").get_data(as_text=True)
 
-    assert "Version 2 was refused: golden image 1 differs" in page
+    assert "Version 2 was refused. golden image 1 differs Version 1 serves on." in str(TextOf(page))
 
 
 def test_healthz_is_200_even_when_the_model_server_is_away() -> None:
@@ -109,7 +109,7 @@ def test_healthz_is_200_even_when_the_model_server_is_away() -> None:
     assert app.test_client().get("/healthz").status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/api/model", "/healthz", "/static/js/main.js", "/no-such-page"])
+@pytest.mark.parametrize("path", ["/", "/model", "/healthz", "/static/js/main.js", "/no-such-page"])
 def test_every_answer_carries_the_security_headers(visitor: Visitor, path: str) -> None:
     headers = visitor.client.get(path).headers
 

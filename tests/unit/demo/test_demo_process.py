@@ -115,7 +115,7 @@ def test_the_process_serves_logs_one_json_line_per_request_and_stops_on_sigterm(
         assert client.get("/healthz").status_code == 200
         assert upload(client, photo()).status_code == 200
         assert upload(client, b"words").status_code == 415
-        client.get("/api/model?token=private")
+        client.get("/model?token=private")
         text = log.read_text()
 
     lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
@@ -124,7 +124,7 @@ def test_the_process_serves_logs_one_json_line_per_request_and_stops_on_sigterm(
         ("POST", "/upscale", 200),
         ("GET", "/", 200),
         ("POST", "/upscale", 415),
-        ("GET", "/api/model", 200),
+        ("GET", "/model", 200),
     ]
     assert lines[1]["version"] == "1"
     assert lines[3]["error"] == "unsupported_format"
