@@ -15,7 +15,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import assert_never
 
@@ -49,7 +49,7 @@ TRAIN_PACKAGES = (
 ALONE = ("torchvision==0.15.2", "spandrel==0.4.2", "basicsr==1.4.2", "realesrgan==0.3.0")
 BUILD_TOOLS = ("setuptools<81", "wheel", "cython")
 MARKER = ".complete"
-KEPT_PER_KIND = 2
+KEPT = {"serving": 8}  # one for each stack with packages of its own; of the others, two
 
 
 def problems() -> list[Problem]:
@@ -89,6 +89,25 @@ def service_environment(progress: Progress) -> Path:
     return _environment(f"local-{key}", progress, _install_services)
 
 
+def serving_environment(packages: Sequence[str], progress: Progress) -> Path:
+    """Return an interpreter for the model servers: that of the services where ``packages`` is empty, else one above it.
+
+    What is added stands on the services' own packages and changes none of them.
+
+    Raises:
+        MissingPrerequisite: Python has no venv module.
+        StackctlError: the packages could not be installed; the message quotes pip.
+    """
+    services = service_environment(progress)
+    if not packages:
+        return services
+
+    def install(pip: _Pip, note: Callable[[str], None]) -> None:
+        _install_above(services, packages, pip, note)
+
+    return _environment(f"serving-{_key(str(services), *sorted(packages))}", progress, install)
+
+
 def train_environment(progress: Progress) -> Path:
     """Return the interpreter of an environment that has torch for the CPU, Real-ESRGAN's packages and our own code.
 
@@ -113,7 +132,7 @@ class _Pip:
     """pip of one virtual environment, with this machine's settings."""
 
     def __init__(self, python: Path, note: Callable[[str], None]) -> None:
-        self._python = python
+        self.python = python
         self._note = note
 
     def install(self, *arguments: str | Path, check: bool = True) -> process.Completed:
@@ -122,7 +141,7 @@ class _Pip:
         bundle = os.environ.get("STACKCTL_CA_BUNDLE")
         options = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off", *finds]
         return process.run(
-            [self._python, "-m", "pip", "install", *options, *arguments],
+            [self.python, "-m", "pip", "install", *options, *arguments],
             env={"PIP_CERT": bundle} if bundle else {},
             check=check,
             on_line=self._line,
@@ -138,6 +157,27 @@ def _install_services(pip: _Pip, note: Callable[[str], None]) -> None:
         wheel = distribution.write_wheel(Path(folder))
         note("installing the services' packages (once; this takes a minute)")
         pip.install("-c", distribution.carried("constraints.txt"), f"{distribution.NAME}[local] @ {wheel.as_uri()}")
+
+
+def _install_above(services: Path, packages: Sequence[str], pip: _Pip, note: Callable[[str], None]) -> None:
+    """Show the services' packages to pip's environment, hold them where they are, and install ``packages`` beside."""
+    code = "import sys; print(*sys.path, sep='\\n')"
+    paths = process.run([services, "-c", code]).stdout.splitlines()
+    theirs = [path for path in paths if path.endswith(("site-packages", "dist-packages"))]
+    (ours,) = pip.python.parent.parent.glob("lib/python3*/site-packages")
+    lines = [f"import site; site.addsitedir({path!r})" for path in theirs]
+    (ours / "stackctl_services.pth").write_text("\n".join(lines) + "\n")
+    note(f"installing {', '.join(packages)}")
+    with tempfile.TemporaryDirectory() as folder:
+        held = Path(folder) / "held.txt"
+        held.write_text(process.run([pip.python, "-m", "pip", "list", "--format=freeze"]).stdout)
+        installed = pip.install("-c", held, *packages, check=False)
+    if installed.returncode != 0:
+        said = [line for line in installed.stdout.splitlines() if line.startswith("ERROR: ")]
+        raise StackctlError(
+            "serving.packages in stack.yaml cannot be installed:\n" + "\n".join(f"  {line}" for line in said[-5:]),
+            "Correct serving.packages, then run `stackctl up`; what runs was left alone.",
+        )
 
 
 def _install_training(pip: _Pip, note: Callable[[str], None]) -> None:
@@ -172,6 +212,8 @@ def _environment(name: str, progress: Progress, install: Install) -> Path:
     folder = cache_folder() / "environments" / name
     python = folder / "bin" / "python"
     if (folder / MARKER).is_file():
+        with contextlib.suppress(OSError):
+            (folder / MARKER).touch()  # the one that was used least lately is forgotten first
         return python
     folder.parent.mkdir(parents=True, exist_ok=True)
     kind = name.split("-", maxsplit=1)[0]
@@ -218,7 +260,7 @@ def _forget_old(folder: Path, kind: str) -> None:
     same = [
         other for other in folder.parent.iterdir() if other.name.startswith(f"{kind}-") and (other / MARKER).is_file()
     ]
-    for old in sorted(same, key=lambda other: (other / MARKER).stat().st_mtime, reverse=True)[KEPT_PER_KIND:]:
+    for old in sorted(same, key=lambda other: (other / MARKER).stat().st_mtime, reverse=True)[KEPT.get(kind, 2) :]:
         shutil.rmtree(old, ignore_errors=True)
 
 

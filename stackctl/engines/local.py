@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stackctl import __version__, process
+from stackctl import process
 from stackctl.engines import environments
+from stackctl.engines.local_lock import held, uninterrupted
 from stackctl.engines.local_logs import last_lines, read_logs
+from stackctl.engines.local_versions import version_of
 from stackctl.engines.protocol import Environment, Problem, Progress, ServiceState, State
 from stackctl.engines.supervisor_config import (
     CONFIG_FILE,
     foreign_variables,
+    lacking_programs,
     make_runtime_folder,
     may_run,
     remove_runtime_folder,
@@ -71,6 +71,8 @@ class LocalEngine:
         problems: list[Problem] = []
         if not (self.stack.home / CONFIG_FILE).is_file():
             problems.append(Problem(f"{self.stack.home} has no {CONFIG_FILE}.", "stackctl update", exit_code=1))
+        elif absent := lacking_programs(self.stack):
+            problems.append(Problem(f"{CONFIG_FILE} has no program {' and '.join(absent)}.", "stackctl update", 1))
         if any(character in str(self.stack.home) for character in UNQUOTABLE):
             problems.append(
                 Problem(f"supervisord cannot quote the folder's name {self.stack.home}.", "Move the stack's folder.", 2)
@@ -80,43 +82,32 @@ class LocalEngine:
         return [*problems, *environments.problems()]
 
     def prepare(self, progress: Progress) -> None:
-        """Make or find the interpreter that has the services' packages."""
-        environments.service_environment(progress)
+        """Make or find the interpreters that have the services' packages, and those that served models need."""
+        self._serving_python(progress)
 
     def up(self, services: Sequence[str], progress: Progress) -> None:
         """Start services and those they need, in order; see ``Engine.up``."""
         wanted = self._with_needed(services)
-        environment = supervisor_environment(self.stack, environments.service_environment(progress), self._minio())
-        with self._lock():
-            started: list[str] = []
-            fresh = False
-            try:
-                client, fresh = self._supervisor(environment, progress)
-                self._start_all(client, wanted, started, progress)
-            except KeyboardInterrupt:
-                progress("stack", "interrupted: stopping what this command started")
-                with _uninterrupted():
-                    if fresh:
-                        self._stop_everything()
-                    else:
-                        self._stop_programs(started)
-                raise
+        environment = self._supervisor_environment(progress)
+        with held(self.stack.var):
+            self._up(wanted, environment, progress)
 
     def down(self) -> None:
         """Stop every service and supervisord, and return when all their processes are gone."""
-        with self._lock():
+        with held(self.stack.var):
             self._stop_everything()
 
     def restart(self, services: Sequence[str], progress: Progress) -> None:
-        """Stop the named services (all: none named) and start them again."""
+        """Stop the named services (all: none named) and start them again; nobody else starts or stops meanwhile."""
         names = list(services) or [service.name for service in self.stack.services]
-        self._with_needed(names)
-        client = self._client()
-        if client.answers():
-            for name in reversed(names):
-                progress(name, "stopping")
-                self._stop_programs([name])
-        self.up(names, progress)
+        wanted = self._with_needed(names)
+        environment = self._supervisor_environment(progress)
+        with held(self.stack.var):
+            if self._client().answers():
+                for name in reversed(names):
+                    progress(name, "stopping")
+                    self._stop_programs([name])
+            self._up(wanted, environment, progress)
 
     def states(self) -> list[ServiceState]:
         """Return the state of every service; memory is private plus shared resident bytes of its process tree."""
@@ -160,13 +151,13 @@ class LocalEngine:
 
     def destroy(self) -> None:
         """Stop every service and delete ``var/`` and the runtime folder."""
-        self.down()
-        remove_runtime_folder(self.stack)
-        if self.stack.var.is_symlink():  # data on another disk: its content goes, the link stays
-            for entry in self.stack.var.resolve().iterdir():
-                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-        elif self.stack.var.is_dir():
-            shutil.rmtree(self.stack.var)
+        with held(self.stack.var):
+            self._stop_everything()
+            if self.stack.var.is_symlink():  # data on another disk: its content goes, the link stays
+                for entry in self.stack.var.resolve().iterdir():
+                    shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+            else:
+                shutil.rmtree(self.stack.var)
 
     def run_once(
         self,
@@ -179,7 +170,9 @@ class LocalEngine:
     ) -> Completed:
         """Run one command in the services' or the training environment; see ``Engine.run_once``."""
         command = [_mounted(part, mounts or {}) for part in argv]
-        return self._run(environments.interpreter(environment, _silent), command, env or {}, on_line)
+        packaged = environment == "serving"
+        python = self._serving_python(_silent) if packaged else environments.interpreter(environment, _silent)
+        return self._run(python, command, env or {}, on_line)
 
     def _run(
         self,
@@ -198,6 +191,29 @@ class LocalEngine:
         )
 
     # ---------------------------------------------------------------- supervisord
+
+    def _up(self, wanted: Sequence[Service], environment: dict[str, str], progress: Progress) -> None:
+        """Start services; the caller holds the lock."""
+        started: list[str] = []
+        fresh = False
+        try:
+            client, fresh = self._supervisor(environment, progress)
+            self._start_all(client, wanted, started, progress)
+        except KeyboardInterrupt:
+            progress("stack", "interrupted: stopping what this command started")
+            with uninterrupted():
+                if fresh:
+                    self._stop_everything()
+                else:
+                    self._stop_programs(started)
+            raise
+
+    def _serving_python(self, progress: Progress) -> Path:
+        return environments.serving_environment(self.stack.settings.serving.packages, progress)
+
+    def _supervisor_environment(self, progress: Progress) -> dict[str, str]:
+        python, serving = environments.service_environment(progress), self._serving_python(progress)
+        return supervisor_environment(self.stack, python, self._minio(), serving)
 
     def _socket(self) -> Path:
         return runtime_folder(self.stack) / "supervisor.sock"
@@ -315,19 +331,6 @@ class LocalEngine:
             terminate(supervised(self.stack.home), KILL_GRACE)
         remove_runtime_folder(self.stack)
 
-    @contextlib.contextmanager
-    def _lock(self) -> Iterator[None]:
-        """Hold the lock that keeps two commands from starting and stopping the same services at once."""
-        folder = self.stack.var / "run"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            handle = (folder / "lock").open("w")
-        except OSError as error:
-            raise StackctlError(f"{folder} cannot be used: {error.strerror}.", f"Look at {self.stack.var}.") from error
-        with handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-
     # ---------------------------------------------------------------- services
 
     def _known(self, names: Sequence[str]) -> list[str]:
@@ -358,7 +361,7 @@ class LocalEngine:
             state,
             memory=resident_bytes(found.pid) if alive and found.pid else None,
             restarts=restarts,
-            version=_version(name, python) if alive else None,
+            version=version_of(name, python) if alive else None,
             detail=None if alive or state == "stopped" else _detail(found),
         )
 
@@ -366,19 +369,6 @@ class LocalEngine:
         from stackctl.store.minio import find_minio
 
         return find_minio() if self.stack.settings.store.kind == "minio" else None
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Let a second Ctrl-C not cut short what the first one asked for."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _without_foreign(environment: Mapping[str, str]) -> list[str]:
@@ -399,18 +389,3 @@ def _mounted(part: str, mounts: Mapping[Path, str]) -> str:
     for host, target in mounts.items():
         part = part.replace(f"{{mount:{target}}}", str(host))
     return part
-
-
-def _version(service: str, python: Path) -> str | None:
-    """Return the version of the package that a service runs, read from its environment without importing it."""
-    if service == "store":
-        return None
-    if service != "mlflow":
-        return __version__
-    from importlib import metadata
-
-    folders = [str(folder) for folder in python.parent.parent.glob("lib/python3*/site-packages")]
-    if str(python) == sys.executable:
-        folders = sys.path
-    found = next(iter(metadata.distributions(name="mlflow", path=folders)), None)
-    return found.version if found else None

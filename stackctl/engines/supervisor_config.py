@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Mapping
@@ -108,6 +109,12 @@ def fingerprint(environment: Mapping[str, str], config: Path) -> str:
     total = hashlib.sha256(json.dumps([__version__, sorted(environment.items())]).encode())
     total.update(config.read_bytes())
     return total.hexdigest()
+
+
+def lacking_programs(stack: Stack) -> list[str]:
+    """Return the services that ``supervisord.conf`` does not know: it was made before there were such services."""
+    known = set(re.findall(r"^\[program:([^]\s]+)]", (stack.home / CONFIG_FILE).read_text(), re.MULTILINE))
+    return [service.name for service in stack.services if service.name not in known]
 
 
 def foreign_variables(environ: Mapping[str, str], environment: Mapping[str, str]) -> list[str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from support.local_stack import make_local_stack, write_settings
 
 from stackctl.engines.local import LocalEngine
+from stackctl.engines.local_lock import held
 from stackctl.engines.supervisor_config import (
     foreign_variables,
     make_runtime_folder,
@@ -172,3 +175,33 @@ def test_destroy_deletes_what_holdings_named(stack: Stack) -> None:
     assert not stack.var.exists()
     assert not runtime.exists()
     assert (stack.home / "stack.yaml").is_file()
+
+
+def test_a_configuration_without_a_service_that_the_settings_ask_for_is_a_problem(stack: Stack) -> None:
+    config = stack.home / "supervisord.conf"
+    config.write_text(config.read_text().replace("[program:serving-staging]", "[program:another]"))
+    assert LocalEngine(stack).preflight() == []
+    write_settings(stack.home, name="tested", store={"kind": "folder"}, serving={"staging": True})
+    (problem,) = LocalEngine(Stack.from_folder(stack.home)).preflight()
+    assert "serving-staging" in problem.what
+    assert problem.fix == "stackctl update"
+
+
+def test_whoever_waited_for_the_lock_that_destroy_deleted_holds_the_new_one(tmp_path: Path) -> None:
+    order: list[str] = []
+    waiting = threading.Event()
+
+    def second() -> None:
+        waiting.set()
+        with held(tmp_path / "var"):
+            order.append("second")
+            assert (tmp_path / "var" / "run" / "lock").is_file()
+
+    with held(tmp_path / "var"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        waiting.wait(5)
+        shutil.rmtree(tmp_path / "var")
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
