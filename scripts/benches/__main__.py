@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from benches.report import Row, machine, print_table, write_json
+from stackctl.errors import StackctlError
 
 HERE = Path(__file__).parent
 SUPPORT = {"__init__", "__main__", "peer", "report", "timing"}
@@ -22,7 +23,14 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows as JSON")
     arguments = parser.parse_args()
     module = importlib.import_module(f"benches.{arguments.name}")
-    rows: list[Row] = list(module.measure(quick=arguments.quick))
+    rows: list[Row] = []
+    try:
+        for row in module.measure(quick=arguments.quick):
+            rows.append(row)
+            print(f"{row.name}: {row.value} {row.unit}", file=sys.stderr, flush=True)
+    except StackctlError as error:  # what was measured is shown all the same
+        rows.append(Row("the rest", None, "", bar="is measured", holds=False, reason=error.message))
+        print(f"Error: {error.message}", file=sys.stderr)
     print_table(arguments.name, rows)
     if arguments.json:
         write_json(arguments.json, machine(), rows)
