@@ -194,8 +194,9 @@ def _desk(
 
 def _before(registry: Registry, model: RegisteredModel, now: str | None, progress: Progress) -> ModelVersion:
     """Return the version that was in Production before ``now``; one that was deleted since is passed over."""
-    candidates = earlier(events_of(model), PRODUCTION, now) or _promoted_earlier(registry, model.name, now)
-    for number in candidates:
+    events = events_of(model)
+    known = agreed(events, PRODUCTION) is not None
+    for number in earlier(events, PRODUCTION, now) if known else _promoted_earlier(registry, model.name, now):
         try:
             return registry.version(model.name, number)
         except UnknownVersion:

@@ -27,6 +27,7 @@ class MemoryMlflow(httpx.BaseTransport):
         self.versions: dict[str, dict[str, Any]] = {}
         self.runs: dict[str, dict[str, Any]] = {}
         self.changes: list[str] = []
+        self._registry = Registry(URL, transport=self)
         for _ in range(versions):
             self.add()
 
@@ -42,7 +43,7 @@ class MemoryMlflow(httpx.BaseTransport):
 
     def registry(self) -> Registry:
         """Return a client of it."""
-        return Registry(URL, transport=self)
+        return self._registry
 
     def stage(self, stage: str) -> str | None:
         """Return the version that a stage leads to."""
@@ -57,7 +58,7 @@ class MemoryMlflow(httpx.BaseTransport):
         answer = self._answer(request.method, endpoint, body)
         if answer is None:
             return httpx.Response(404, json={"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "not found"})
-        return httpx.Response(200, json=answer)
+        return httpx.Response(200, content=json.dumps(answer))  # NaN and all
 
     def _answer(self, method: str, endpoint: str, body: dict[str, Any]) -> dict[str, Any] | None:
         match f"{method} {endpoint}":
