@@ -156,8 +156,9 @@ def _lines(screen: Terminal, report: StackStatus) -> Iterator[str]:
     versions = ", ".join(f"{service.name} {service.version}" for service in report.services if service.version)
     if versions:
         yield screen.paint(f"Versions: {versions}", "bright_black")
-    if report.model:
-        yield from _model_lines(screen, report.model)
+    for model in (report.model, report.staging):
+        if model:
+            yield from _model_lines(screen, model)
     for problem in report.problems:
         yield screen.paint(f"⚠ {problem}", "yellow")
     if report.problems:
@@ -168,9 +169,13 @@ def _lines(screen: Terminal, report: StackStatus) -> Iterator[str]:
 
 def _model_lines(screen: Terminal, model: ModelReport) -> Iterator[str]:
     served = f"version {model.served}" if model.served else "no version yet"
-    nothing = "Production is unknown" if model.error else "nothing is in Production"
-    registry = f"Production is {model.production}" if model.production else nothing
+    stage = model.target.capitalize()
+    nothing = f"{stage} is unknown" if model.error else f"nothing is in {stage}"
+    registry = f"{stage} is {model.production}" if model.production else nothing
     mark = screen.paint("✓", "green") if model.agrees else screen.paint("✗", "red")
     yield f"{mark} {model.name}: serves {served}; {registry}"
     if model.recovered:
         yield model.recovered
+    if model.last_death:
+        death = model.last_death
+        yield screen.paint(f"⚠ {death['at']}: the process of version {death['version']} {death['how']}", "yellow")

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from stackctl.engines import Engine, ServiceState
 from stackctl.errors import StackctlError
 from stackctl.lifecycle.probe import Health, probe_all
+from stackctl.models.targets import PRODUCTION, STAGING, TARGETS, Target, target_of
 from stackctl.stack import Service, Stack
+
+if TYPE_CHECKING:
+    from stackctl.models import Registry
+
+_SERVER = {PRODUCTION.name: "serving", STAGING.name: "serving-staging"}
 
 
 @dataclass(frozen=True)
@@ -33,18 +39,48 @@ class ServiceReport:
 
 @dataclass(frozen=True)
 class ModelReport:
-    """The served version against the registry's; ``recovered``: what became of an interrupted promotion."""
+    """The version a model server serves against the one that the registry calls Production (or Staging).
+
+    Attributes:
+        name: the registered model.
+        served: the version the server answers with.
+        production: the version that the server's target leads to.
+        error: why users do not get that version, or why nobody can tell.
+        recovered: what became of an interrupted promotion.
+        target: what the server follows.
+        last_death: when, how and why a process of a version last died: ``at``, ``version``, ``how``, ``cause``.
+        stale_registry_since: since when the server has not reached the registry.
+    """
 
     name: str
     served: str | None
     production: str | None
     error: str | None = None
     recovered: str | None = None
+    target: str = PRODUCTION.name
+    last_death: dict[str, str] | None = None
+    stale_registry_since: str | None = None
 
     @property
     def agrees(self) -> bool:
         """Whether the model server answers with the version the registry calls Production."""
         return self.served == self.production and self.error is None
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong, as a sentence, or None."""
+        if self.agrees:
+            return None
+        if self.error:
+            where = "" if self.target == PRODUCTION.name else f" ({self.target})"
+            return f"model {self.name}{where}: {self.error}"
+        who = "the model server" if self.target == PRODUCTION.name else "the model server for staging"
+        served, wanted = self.served or "none", self.production or "none"
+        return f"{who} serves version {served}, but in {target_of(self.target).stage} is {wanted}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as a JSON document."""
+        return {**asdict(self), "agrees": self.agrees}
 
 
 @dataclass(frozen=True)
@@ -57,6 +93,7 @@ class StackStatus:
     services: tuple[ServiceReport, ...]
     model: ModelReport | None
     problems: tuple[str, ...]
+    staging: ModelReport | None = None
 
     @property
     def running(self) -> bool:
@@ -65,14 +102,14 @@ class StackStatus:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document that ``--json`` prints."""
-        model = {**asdict(self.model), "agrees": self.model.agrees} if self.model else None
         return {
             "name": self.name,
             "engine": self.engine,
             "folder": self.folder,
             "state": "stopped" if not self.running else "degraded" if self.problems else "healthy",
             "services": [asdict(service) for service in self.services],
-            "model": model,
+            "model": self.model.to_dict() if self.model else None,
+            "staging": self.staging.to_dict() if self.staging else None,
             "problems": list(self.problems),
         }
 
@@ -89,17 +126,21 @@ def status(stack: Stack, engine: Engine) -> StackStatus:
         for report in services
         if report.health != "healthy"
     ]
-    model = None
-    if any(report.name == "serving" and report.health == "healthy" for report in services):
-        model = _model(stack)
-        if model.error:
-            problems.append(f"model {model.name}: {model.error}")
-        elif not model.agrees:
-            served, production = model.served or "none", model.production or "none"
-            problems.append(f"the model server serves version {served}, but in Production is {production}")
+    healthy = {report.name for report in services if report.health == "healthy"}
+    reports = [_model(stack, target) for target in TARGETS if _SERVER[target.name] in healthy]
+    problems += [report.problem for report in reports if report.problem]
     if all(report.state == "stopped" for report in services):
         problems = []
-    return StackStatus(stack.name, engine.name, str(stack.home), services, model, tuple(problems))
+    by_target = {report.target: report for report in reports}
+    return StackStatus(
+        stack.name,
+        engine.name,
+        str(stack.home),
+        services,
+        by_target.get(PRODUCTION.name),
+        tuple(problems),
+        by_target.get(STAGING.name),
+    )
 
 
 def _state(states: dict[str, ServiceState], service: Service) -> ServiceState:
@@ -120,26 +161,44 @@ def _report(service: Service, state: ServiceState, health: Health | None) -> Ser
     )
 
 
-def _model(stack: Stack) -> ModelReport:
+def _model(stack: Stack, target: Target) -> ModelReport:
     from stackctl.lifecycle.promote import recover
     from stackctl.models import Registry
     from stackctl.serving.client import ModelServerClient
 
-    name, served, production = stack.settings.model, None, None
+    report = ModelReport(stack.settings.model, None, None, target=target.name)
     try:
-        with ModelServerClient(stack.endpoints.serving) as server, Registry.of(stack) as registry:
+        with ModelServerClient(stack.servers_for(target.name)[0]) as server, Registry.of(stack) as registry:
             shown = server.model()
-            served = shown["version"]
-            recovered = recover(stack, registry=registry)
-            registered = registry.find_model(name)
-            if registered is not None:
-                production = registered.production.version
-                going_on = recovered is not None and recovered.outcome == "running"
-                if not registered.production.agrees and not going_on:
-                    stage, alias = registered.production.stage or "none", registered.production.alias or "none"
-                    return ModelReport(
-                        name, served, production, f"stage (version {stage}) and alias ({alias}) disagree"
-                    )
-        return ModelReport(name, served, production, shown["error"], recovered.sentence if recovered else None)
+            report = replace(
+                report,
+                served=shown["version"],
+                last_death=shown.get("last_death"),
+                stale_registry_since=shown.get("stale_registry_since"),
+            )
+            recovered = recover(stack, registry=registry) if target is PRODUCTION else None
+            wanted, disagreement = _wanted(registry, report.name, target)
+        going_on = recovered is not None and recovered.outcome == "running"
+        return replace(
+            report,
+            production=wanted,
+            error=shown["error"] or (None if going_on else disagreement),
+            recovered=recovered.sentence if recovered else None,
+        )
     except StackctlError as error:
-        return ModelReport(name, served, production, error.message)
+        return replace(report, error=error.message)
+
+
+def _wanted(registry: Registry, model: str, target: Target) -> tuple[str | None, str | None]:
+    """Return the version that a target leads to, and a sentence where its two names lead to different ones."""
+    from stackctl.models.arrivals import agreed
+    from stackctl.models.history import events_of
+
+    found = registry.find_model(model)
+    if found is None:
+        return None, None
+    pair = found.pair(target)
+    # A version has one stage: one that is in Production is in staging by its alias alone.
+    differs = not pair.agrees and (target is PRODUCTION or pair.stage is not None)
+    sentence = f"stage (version {pair.stage or 'none'}) and alias ({pair.alias or 'none'}) disagree"
+    return pair.winner(agreed(events_of(found), target)), sentence if differs else None
