@@ -53,6 +53,7 @@ class FakeModelServer:
         self.version = version
         self.error: str | None = None
         self.stale_since: str | None = None
+        self.contract = "image"
         self.away = False
         self.candidate: dict[str, Any] | None = None
         self.refusal: Refusal | None = None
@@ -115,7 +116,7 @@ class FakeModelServer:
             "since": "2026-11-20T14:03:02Z" if served else None,
             "error": self.error,
             "stale_registry_since": self.stale_since,
-            "contract": "image" if served else None,
+            "contract": self.contract if served else None,
             "candidate": self.candidate,
             "image": {
                 "scale": SCALE,
