@@ -1,13 +1,16 @@
 """Pixels to encoded bytes, with the metadata that the format can hold.
 
-OpenCV encodes PNG and JPEG, Pillow WebP, `tiff` the rest, by the numbers of `docs/decisions/0010`.
+PNG and TIFF are written here in bands, which threads compress while the canvas is still being filled; OpenCV encodes
+JPEG and Pillow WebP, by the numbers of `docs/decisions/0075`. The canvas is never copied, only changed in place.
 """
 
 from __future__ import annotations
 
 import io
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -16,11 +19,12 @@ from .backends import Levels
 from .errors import BackendError, BadOption
 from .metadata import Metadata
 from .options import Format
-from .png import write_grey_alpha_16
-from .tiff import write_tiff
+from .png import PngWriter
+from .tiff import TiffWriter
 
 CONTENT_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "tiff": "image/tiff"}
 _LONGEST = {"jpeg": 65_500, "webp": 16_383}
+_BAND_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -46,80 +50,153 @@ def choose_format(wanted: str, source: Format, height: int, width: int) -> str:
     return wanted
 
 
-def encode(colour: Levels, alpha: Levels | None, carried: Metadata, *, to: str, quality: int) -> Encoded:
-    """Return the image as `to` (png, jpeg, webp, tiff). The arrays are used up: their levels may change places.
+class _BandWriter(Protocol):
+    """Makes bands of rows in any thread and order, and joins them in order."""
 
-    Args:
-        colour: H×W×1 or H×W×3, uint8 or uint16.
-        alpha: H×W of the same dtype, or None.
-        carried: ICC profile and EXIF block.
-        to: the format. JPEG lays alpha over white; JPEG and WebP reduce 16 bits to 8.
-        quality: of JPEG and WebP, 1 to 100.
+    rows_per_band: int
+
+    def make(self, first: int, last: int) -> Any: ...
+    def add(self, band: Any) -> None: ...
+    def finish(self) -> bytes: ...
+
+
+class Encoding:
+    """One image on its way into bytes, which may begin before its last rows are there.
+
+    The thread that fills the canvas from the top says with `ready` how far it has come. Bytes depend neither on the
+    number of threads nor on when `ready` is called.
     """
-    dropped: list[str] = []
-    if to in {"jpeg", "webp"} and colour.dtype == np.uint16:
-        colour, alpha = _to_8_bits(colour), None if alpha is None else _to_8_bits(alpha)
-        dropped.append("depth")
-    if to == "jpeg" and alpha is not None:
-        colour, alpha = _over_white(colour, alpha), None
-        dropped.append("alpha")
+
+    def __init__(self, canvas: Levels, carried: Metadata, *, to: str, quality: int, threads: int = 1) -> None:
+        """Prepare to encode.
+
+        Args:
+            canvas: H×W×C levels, uint8 or uint16, contiguous; grey, grey with alpha, RGB or RGBA. It may be used up.
+            carried: ICC profile and EXIF block.
+            to: png, jpeg, webp or tiff. JPEG lays alpha over white; JPEG and WebP reduce 16 bits to 8.
+            quality: of JPEG and WebP, 1 to 100.
+            threads: how many compress bands; JPEG and WebP use one.
+
+        Raises:
+            ValueError: the canvas is not contiguous.
+        """
+        if not canvas.flags.c_contiguous:
+            raise ValueError("The canvas must be contiguous: bands are read from it while it is being filled.")
+        self._canvas, self._carried, self._to, self._quality = canvas, carried, to, quality
+        self._writer: _BandWriter | None = None
+        if to in {"png", "tiff"}:
+            self._writer = PngWriter(canvas, carried) if to == "png" else TiffWriter(canvas, carried)
+            self._pool = ThreadPoolExecutor(threads, "encode")
+        self._begun = 0
+        self._pending: deque[Future[Any]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def ready(self, rows: int) -> None:
+        """Take note that rows [0, rows) of the canvas are final."""
+        writer = self._writer
+        if writer is None:
+            return
+        height = self._canvas.shape[0]
+        while self._begun < height:
+            last = min(self._begun + writer.rows_per_band, height)
+            if last > rows:
+                break
+            self._pending.append(self._pool.submit(writer.make, self._begun, last))
+            self._begun = last
+        while self._pending and self._pending[0].done():
+            writer.add(self._pending.popleft().result())
+
+    def finish(self) -> Encoded:
+        """Return the image; all rows of the canvas are final."""
+        if self._writer is None:
+            data, dropped = _whole(self._canvas, self._carried, self._to, self._quality)
+            return Encoded(data, self._to, dropped)
+        with self:
+            self.ready(self._canvas.shape[0])
+            while self._pending:
+                self._writer.add(self._pending.popleft().result())
+            return Encoded(self._writer.finish(), self._to)
+
+    def close(self) -> None:
+        """Drop what has not been done; for when the canvas will never be complete."""
+        if self._writer is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+
+def encode_pixels(canvas: Levels, carried: Metadata, *, to: str, quality: int, threads: int = 1) -> Encoded:
+    """Return a complete canvas as `to`; see `Encoding`."""
+    return Encoding(np.ascontiguousarray(canvas), carried, to=to, quality=quality, threads=threads).finish()
+
+
+def encode(colour: Levels, alpha: Levels | None, carried: Metadata, *, to: str, quality: int) -> Encoded:
+    """Return colour (H×W×1 or H×W×3) and alpha (H×W) as `to`; see `Encoding`."""
     pixels = colour if alpha is None else np.concatenate([colour, alpha[:, :, None]], axis=2)
-    match to:
-        case "png":
-            data = _png(pixels, carried)
-        case "jpeg":
-            plain = _opencv(".jpg", pixels, "IMWRITE_JPEG_QUALITY", quality)
-            data, lost = metadata.into_jpeg(plain, carried)
-            dropped += lost
-        case "webp":
-            data = _pillow(pixels, "WEBP", carried, quality=quality, method=2)
-        case _:
-            data = write_tiff(pixels, carried)
-    return Encoded(data, to, tuple(dropped))
+    return encode_pixels(pixels, carried, to=to, quality=quality)
 
 
-def _png(pixels: Levels, carried: Metadata) -> bytes:
-    if pixels.shape[2] == 2:  # grey with alpha: OpenCV cannot
-        if pixels.dtype == np.uint8:
-            return metadata.into_png(_pillow(pixels, "PNG", Metadata(), compress_level=1), carried)
-        return write_grey_alpha_16(pixels, carried)
-    return metadata.into_png(_opencv(".png", pixels), carried)
+def _whole(canvas: Levels, carried: Metadata, to: str, quality: int) -> tuple[bytes, tuple[str, ...]]:
+    """Return a JPEG or WebP, and what it could not hold."""
+    dropped: list[str] = []
+    canvas = np.require(canvas, requirements=["C", "W"])
+    if canvas.dtype == np.uint16:
+        canvas = _in_8_bits(canvas)
+        dropped.append("depth")
+    if to == "webp":
+        return _webp(canvas, carried, quality), tuple(dropped)
+    if canvas.shape[2] in {2, 4}:
+        canvas = _over_white(canvas)
+        dropped.append("alpha")
+    data, lost = metadata.into_jpeg(_jpeg(canvas, quality), carried)
+    return data, (*dropped, *lost)
 
 
-def _opencv(suffix: str, pixels: Levels, parameter: str | None = None, value: int = 0) -> bytes:
+def _jpeg(canvas: Levels, quality: int) -> memoryview:
     import cv2
 
-    orders: dict[int, Any] = {1: None, 3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
-    order = orders[pixels.shape[2]]
-    # In place: a second copy of the largest array would double the peak of memory.
-    pixels = np.require(pixels, requirements=["C", "W"])
-    ready = pixels if order is None else cv2.cvtColor(pixels, order, dst=pixels)
-    done, encoded = cv2.imencode(suffix, ready, [getattr(cv2, parameter), value] if parameter else [])
+    if canvas.shape[2] == 3:
+        cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR, dst=canvas)
+    done, encoded = cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
-        raise BackendError(f"OpenCV could not encode {pixels.shape} pixels as {suffix[1:]}.")
-    return encoded.tobytes()
+        raise BackendError(f"OpenCV could not encode {canvas.shape} pixels as jpeg.")
+    return encoded.data
 
 
-def _pillow(pixels: Levels, kind: str, carried: Metadata, **options: Any) -> bytes:
+def _webp(canvas: Levels, carried: Metadata, quality: int) -> bytes:
     from PIL import Image
 
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    extras: dict[str, Any] = dict(options)
+    image = Image.fromarray(canvas[:, :, 0] if canvas.shape[2] == 1 else canvas)
+    extras: dict[str, Any] = {"quality": quality, "method": 2}
     if carried.icc:
         extras["icc_profile"] = carried.icc
     if carried.exif:
         extras["exif"] = b"Exif\0\0" + carried.exif
     target = io.BytesIO()
-    image.save(target, kind, **extras)
+    image.save(target, "WEBP", **extras)
     return target.getvalue()
 
 
-def _to_8_bits(levels: Levels) -> Levels:
-    rounded: Levels = ((levels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return rounded
+def _in_8_bits(canvas: Levels) -> Levels:
+    """Return 16-bit levels rounded to 8 bits, in the first half of their own memory."""
+    deep = canvas.reshape(-1)
+    plain: Levels = deep.view(np.uint8)[: deep.size]
+    for at in range(0, deep.size, _BAND_BYTES):
+        part = deep[at : at + _BAND_BYTES].astype(np.uint32)
+        plain[at : at + part.size] = (part + 128) // 257
+    return plain.reshape(canvas.shape)
 
 
-def _over_white(colour: Levels, alpha: Levels) -> Levels:
-    share = alpha[:, :, None].astype(np.float32) / np.float32(255)
-    laid: Levels = np.rint(colour * share + np.float32(255) * (1 - share)).astype(np.uint8)
-    return laid
+def _over_white(canvas: Levels) -> Levels:
+    """Return 8-bit levels with alpha laid over white, in the first part of their own memory."""
+    height, width, channels = canvas.shape
+    pixels = canvas.reshape(-1, channels)
+    laid: Levels = canvas.reshape(-1)[: height * width * (channels - 1)].reshape(-1, channels - 1)
+    for at in range(0, len(pixels), _BAND_BYTES):
+        part = pixels[at : at + _BAND_BYTES].astype(np.float32)
+        share = part[:, -1:] / np.float32(255)
+        laid[at : at + len(part)] = np.rint(part[:, :-1] * share + np.float32(255) * (1 - share))
+    return laid.reshape(height, width, channels - 1)

@@ -87,23 +87,22 @@ def directory_entries(exif: bytes | None) -> dict[int, bytes]:
     return entries
 
 
-def into_png(encoded: bytes, metadata: Metadata) -> bytes:
-    """Return the PNG with iCCP and eXIf chunks after its header."""
+def png_chunks(metadata: Metadata) -> bytes:
+    """Return the iCCP and eXIf chunks; they stand between IHDR and IDAT."""
     chunks = b""
     if metadata.icc:
         chunks += png_chunk(b"iCCP", b"icc\0\0" + zlib.compress(metadata.icc))
     if metadata.exif:
         chunks += png_chunk(b"eXIf", metadata.exif)
-    after_header = 8 + 25
-    return encoded[:after_header] + chunks + encoded[after_header:] if chunks else encoded
+    return chunks
 
 
 def png_chunk(name: bytes, body: bytes) -> bytes:
     """Return a PNG chunk: length, name, body, checksum."""
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+    return b"".join((struct.pack(">I", len(body)), name, body, struct.pack(">I", zlib.crc32(body, zlib.crc32(name)))))
 
 
-def into_jpeg(encoded: bytes, metadata: Metadata) -> tuple[bytes, tuple[str, ...]]:
+def into_jpeg(encoded: bytes | memoryview, metadata: Metadata) -> tuple[bytes, tuple[str, ...]]:
     """Return the JPEG with APP1 and APP2 segments after its start, and what did not fit."""
     segments, dropped = b"", []
     if metadata.exif:
@@ -120,7 +119,8 @@ def into_jpeg(encoded: bytes, metadata: Metadata) -> tuple[bytes, tuple[str, ...
                 segments += _segment(0xE2, _ICC_NAME + bytes([number, len(parts)]) + part)
         else:
             dropped.append("icc")
-    return encoded[:2] + segments + encoded[2:], tuple(dropped)
+    plain = memoryview(encoded)
+    return b"".join((plain[:2], segments, plain[2:])), tuple(dropped)
 
 
 def _segment(marker: int, body: bytes) -> bytes:
