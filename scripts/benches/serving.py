@@ -266,7 +266,11 @@ def _mlflow_serve(running: Running, version: str) -> Iterator[str]:
     server = process.start(
         [sys.executable, "-m", "mlflow", *command, "--host", "127.0.0.1", "--port", str(port)],
         cwd=running.scratch,
-        env={"MLFLOW_TRACKING_URI": running.url("mlflow"), "MLFLOW_DISABLE_TELEMETRY": "true"},
+        env={
+            "MLFLOW_TRACKING_URI": running.url("mlflow"),
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        },
         log=log,
     )
     url = f"http://127.0.0.1:{port}"
