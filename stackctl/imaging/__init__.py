@@ -15,7 +15,7 @@ from .errors import (
     ImagingError,
     UnsupportedFormat,
 )
-from .golden import GoldenResult, compare_golden
+from .golden import GoldenResult, compare_answers, compare_golden
 from .memory import peak_bytes
 from .network import Network
 from .options import FORMATS, Limits, Options
@@ -37,6 +37,7 @@ __all__ = [
     "Options",
     "Report",
     "UnsupportedFormat",
+    "compare_answers",
     "compare_golden",
     "peak_bytes",
     "probe",

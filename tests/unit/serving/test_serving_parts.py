@@ -12,6 +12,7 @@ import httpx
 import pytest
 from PIL import Image
 from unit.serving.fake_mlflow import FakeMlflow, FakeVersion
+from unit.serving.tiny_models import write_manifest
 
 from stackctl import process
 from stackctl.errors import StackctlError, Unhealthy, UsageError
@@ -168,16 +169,19 @@ def test_golden_images_allow_one_level_in_fp32_and_a_psnr_in_bf16(tmp_path: Path
     golden.mkdir(parents=True)
     (golden / "in.png").write_bytes(_grey((4, 4), 0))
     (golden / "out.png").write_bytes(_grey((16, 16), 100))
-    (golden / "manifest.json").write_text('{"pairs": [{"input": "in.png", "output": "out.png"}]}')
+    write_manifest(golden, "in.png", "out.png")
     assert golden_folder(tmp_path) == golden
 
-    assert "1 golden images" in replay(Grey(101), golden)
-    with pytest.raises(Refused, match="2 levels off in fp32"):
+    assert "1 levels off" in replay(Grey(101), golden)
+    with pytest.raises(Refused, match="2 levels in fp32"):
         replay(Grey(102), golden)
     with pytest.raises(Refused, match=r"42\.1 dB in bf16"):
         replay(Grey(102, "bf16"), golden)
     (golden / "out.png").write_bytes(_grey((8, 8), 100))
-    with pytest.raises(Refused, match="came out as 16×16×1; 8×8×1 is wanted"):
+    with pytest.raises(Refused, match=r"out\.png is not the file that the manifest names"):
+        replay(Grey(100), golden)
+    write_manifest(golden, "in.png", "out.png")
+    with pytest.raises(Refused, match=r"the answer is \(16, 16, 1\) uint8, not \(8, 8, 1\)"):
         replay(Grey(100), golden)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -131,12 +132,7 @@ def save_image_model(
     (made / "golden" / "00_input.png").write_bytes(data)
     golden = Image.frombytes("RGB", (32, 32), expected(data, golden_colour or colour))
     (made / "golden" / "00_output.png").write_bytes(_png(golden))
-    manifest = {
-        "schema_version": 1,
-        "tolerance": {"fp32_max_levels": 1, "bf16_min_psnr_db": 50.0},
-        "pairs": [{"input": "00_input.png", "output": "00_output.png"}],
-    }
-    (made / "golden" / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(made / "golden", "00_input.png", "00_output.png")
     params: Any = [
         ParamSpec("outscale", "double", 0.0),
         ParamSpec("format", "string", "auto"),
@@ -156,6 +152,14 @@ def save_image_model(
         model_config={"max_memory": 0},
     )
     return folder
+
+
+def write_manifest(folder: Path, given: str, wanted: str) -> None:
+    """Write the manifest of one golden pair that lies in ``folder``."""
+    sums = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (given, wanted)]
+    pair = {"input": given, "output": wanted, "sha256_input": sums[0], "sha256_output": sums[1]}
+    tolerance = {"fp32_max_levels": 1, "bf16_min_psnr_db": 50.0}
+    (folder / "manifest.json").write_text(json.dumps({"schema_version": 1, "tolerance": tolerance, "pairs": [pair]}))
 
 
 def change_code(folder: Path, mark: str, line: str) -> None:
