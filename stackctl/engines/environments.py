@@ -265,7 +265,8 @@ def _forget_old(folder: Path, kind: str) -> None:
 
 
 def _key(*parts: str) -> str:
-    total = hashlib.sha256("\0".join([*parts, sys.version, sys.executable]).encode())
+    # The Python that is at the bottom: the name by which it was called, or the environment around it, does not matter.
+    total = hashlib.sha256("\0".join([*parts, sys.version, sys.base_prefix]).encode())
     return total.hexdigest()[:16]
 
 

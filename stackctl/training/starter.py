@@ -106,7 +106,7 @@ def write_version(network: Any, folder: Path, *, params: dict[str, Any], seconds
 
     Returns what metrics.json says. `seconds` is how long the training took.
     """
-    from .export import write_golden, write_onnx
+    from stackctl.checkpoints.export import write_golden, write_onnx
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -169,7 +169,7 @@ def fidelity(folder: Path) -> dict[str, Any]:
 
 
 def _judge(name: str, network: Any) -> dict[str, Any]:
-    from .export import answer
+    from stackctl.checkpoints.export import answer
 
     high = degrade.crop_to_multiple(photos.load(name), 4)
     low = degrade.shrink(high, 4)
@@ -193,7 +193,7 @@ def _params(steps: int, seed: int) -> dict[str, Any]:
 
 
 def _files(folder: Path) -> dict[str, str]:
-    from .export import sha256
+    from stackctl.checkpoints.golden_pairs import sha256
 
     return {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
 

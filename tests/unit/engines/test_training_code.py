@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import stackctl
 from stackctl import distribution, process
 from stackctl.engines import environments
 from stackctl.engines.training_code import KEPT, with_code
