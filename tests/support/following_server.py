@@ -9,6 +9,7 @@ from support.fake_model_server import FakeModelServer
 
 from stackctl.errors import StackctlError
 from stackctl.models import Registry
+from stackctl.models.alignment import align
 from stackctl.models.targets import PRODUCTION, Target
 
 POLL = 0.15
@@ -23,7 +24,8 @@ class FollowingServer(FakeModelServer):
     """Follows one model of one registry over REST.
 
     ``refuses`` maps versions to the reason for refusing them; ``never_prepares`` leaves candidates loading;
-    ``never_flips`` stays at the version it serves.
+    ``never_flips`` stays at the version it serves. With ``aligns`` it also follows promotions that were made elsewhere,
+    and brings stage and alias together.
     """
 
     def __init__(self, registry_url: str, model: str, target: Target = PRODUCTION) -> None:
@@ -33,6 +35,8 @@ class FollowingServer(FakeModelServer):
         self.refuses: dict[str, str] = {}
         self.never_prepares = False
         self.never_flips = False
+        self.aligns = False
+        self.agreed: str | None = None
         self.candidates_seen: list[str] = []
         self.digests: dict[str, str] = {}
         self._registry = Registry(registry_url)
@@ -68,9 +72,14 @@ class FollowingServer(FakeModelServer):
         if model is None:
             return
         candidate = model.aliases.get(self.target.candidate_alias)
-        production = model.aliases.get(self.target.alias)
+        pair, promoting = model.pair(self.target), self.target.journal_tag in model.tags
+        if pair.agrees:
+            self.agreed = pair.alias
+        production = pair.winner(self.agreed) if self.aligns and not promoting else pair.alias
         if production and production not in self.refuses and not self.never_flips:
             self.version = production
+            if self.aligns and not pair.agrees:
+                align(self._registry, self.name, self.target, self.agreed, "serving@test")
         self.candidate = self._candidate(candidate) if candidate else None
 
     def _candidate(self, version: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from support.mlflow_server import MlflowServer
 from stackctl.lifecycle.promote import promote
 from stackctl.models import Registry
 from stackctl.models.promotion import Deadlines, Promotion
+from stackctl.models.targets import PRODUCTION, Target
 from stackctl.stack import Endpoints, Settings, Stack
 
 QUICK = Deadlines(reach=0.3, prepare=20.0, live=20.0, forget=2.0, lease=900.0, poll=0.02)
@@ -30,13 +31,20 @@ class Scene:
     told: list[tuple[str, str]] = field(default_factory=list)
 
     def promote(
-        self, version: str, *, registry: Registry | None = None, deadlines: Deadlines = QUICK, wait: bool = True
+        self,
+        version: str,
+        target: Target = PRODUCTION,
+        *,
+        registry: Registry | None = None,
+        deadlines: Deadlines = QUICK,
+        wait: bool = True,
     ) -> Promotion:
         """Promote a version as the command does."""
         return promote(
             self.stack,
             self.model,
             version,
+            target=target,
             wait=wait,
             progress=lambda subject, what: self.told.append((subject, what)),
             registry=registry,
