@@ -1,4 +1,4 @@
-"""``images``: bootstrap, build, list, save, load, push."""
+"""``images``: bootstrap, build, list, save, load, push, prune."""
 
 from __future__ import annotations
 
@@ -124,6 +124,25 @@ def push(
     with screen.progress() as progress:
         pushed = upload(_stack_if_any(screen), registry, images or (), progress)
     screen.data({"images": pushed}, lambda: "\n".join(pushed))
+
+
+@app.command("prune")
+def prune(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+) -> None:
+    """Delete images that were made from earlier inputs, unless a container uses them."""
+    from stackctl.images import prune as delete
+
+    screen = terminal(context)
+    with screen.progress() as progress:
+        pruned = delete(_stack_if_any(screen), progress, dry_run=dry_run)
+    document = {"dry_run": dry_run, "deleted": list(pruned.deleted), "in_use": list(pruned.in_use)}
+    screen.data(document, lambda: "\n".join(pruned.deleted))
+    if not screen.json:
+        screen.note(f"{'Would delete' if dry_run else 'Deleted'} {len(pruned.deleted)} images.")
+        for reference in pruned.in_use:
+            screen.note(f"Kept {reference}: a container uses it.")
 
 
 def _table(rows: list[Listed]) -> RenderableType:

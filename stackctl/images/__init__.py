@@ -6,11 +6,13 @@ from stackctl.images.archive import Listed, listing, load, push, save
 from stackctl.images.base import bootstrap
 from stackctl.images.builder import build, ensure, find
 from stackctl.images.catalogue import CATALOGUE, Image, images_of
+from stackctl.images.prune import Pruned, prune
 
 __all__ = [
     "CATALOGUE",
     "Image",
     "Listed",
+    "Pruned",
     "bootstrap",
     "build",
     "ensure",
@@ -18,6 +20,7 @@ __all__ = [
     "images_of",
     "listing",
     "load",
+    "prune",
     "push",
     "save",
 ]

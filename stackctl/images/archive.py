@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stackctl.errors import StackctlError, UsageError
 from stackctl.images import base, client, registry
-from stackctl.images.builder import find
+from stackctl.images.builder import find, standing_references
 from stackctl.images.catalogue import CATALOGUE, REPOSITORY, checked
 from stackctl.stack import Stack
 
@@ -44,9 +44,10 @@ def listing(stack: Stack | None = None) -> list[Listed]:
         MissingPrerequisite: no engine answers.
     """
     wanted = base.base_reference(stack)
-    current = {"base": wanted, **find(stack, CATALOGUE)}
+    standing = {"base": (wanted,), **standing_references(stack, CATALOGUE)}
+    current = {name: references[0] if references else None for name, references in standing.items()}
     present = client.inspect([reference for reference in current.values() if reference])
-    everything = _all_references()
+    everything = all_references()
     rows = []
     for name, reference in current.items():
         found = present.get(reference) if reference else None
@@ -58,7 +59,9 @@ def listing(stack: Stack | None = None) -> list[Listed]:
                 size=found.size if found else None,
                 created=found.created if found else None,
                 outdated=tuple(
-                    other for other in everything if other.startswith(f"{REPOSITORY}/{name}:") and other != reference
+                    other
+                    for other in everything
+                    if other.startswith(f"{REPOSITORY}/{name}:") and other not in standing[name]
                 ),
             )
         )
@@ -121,7 +124,8 @@ def _present_references(stack: Stack | None, names: Iterable[str]) -> list[str]:
     return [*bases[:1], *(reference for reference in found.values() if reference)]
 
 
-def _all_references() -> list[str]:
+def all_references() -> list[str]:
+    """Return the names of all images of ours that the engine has, of whatever age."""
     lines = client.docker(
         ["image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference={REPOSITORY}/*"]
     ).stdout

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from stackctl import distribution, process
-from stackctl.errors import MissingPrerequisite
-from stackctl.images import base, client, registry
+from stackctl.errors import MissingPrerequisite, StackctlError
+from stackctl.images import base, client, packages, registry
 from stackctl.images.catalogue import checked, image
 from stackctl.images.machine import Machine
+from stackctl.images.packages import PackagesLayer
 from stackctl.images.recipe import Recipe
 from stackctl.stack import Stack
 
@@ -37,11 +38,18 @@ def ensure(stack: Stack | None, names: Iterable[str], progress: Progress) -> dic
     wanted = checked(names, stack)
     base_image = base.ensure_base(stack, progress)
     recipes = {name: Recipe.of(image(name), base_image) for name in wanted}
-    present = client.inspect([recipe.reference for recipe in recipes.values()])
+    layers = {name: PackagesLayer.of(stack, name, recipe.reference) for name, recipe in recipes.items()}
+    references = {name: _final(recipe, layers[name]) for name, recipe in recipes.items()}
+    present = client.inspect([*references.values(), *(recipe.reference for recipe in recipes.values())])
     for name, recipe in recipes.items():
-        if recipe.reference not in present:
-            _obtain(stack, name, recipe, progress)
-    return {name: recipe.reference for name, recipe in recipes.items()}
+        layer = layers[name]
+        if references[name] in present or (layer and _pull(stack, name, layer.reference, progress)):
+            continue
+        if recipe.reference not in present and not _pull(stack, name, recipe.reference, progress):
+            _build(stack, recipe, progress)
+        if layer:
+            _build_layer(layer, progress)
+    return references
 
 
 def find(stack: Stack | None, names: Iterable[str] = ()) -> dict[str, str | None]:
@@ -50,15 +58,27 @@ def find(stack: Stack | None, names: Iterable[str] = ()) -> dict[str, str | None
     Raises:
         MissingPrerequisite: no engine answers.
     """
-    wanted = checked(names, stack)
-    reference = base.base_reference(stack)
-    bases = client.inspect(list(dict.fromkeys((reference, base.DEFAULT_BASE))))
-    base_image = bases.get(reference) or bases.get(base.DEFAULT_BASE)
+    standing = standing_references(stack, checked(names, stack))
+    present = client.inspect([references[0] for references in standing.values() if references])
+    return {
+        name: references[0] if references and references[0] in present else None
+        for name, references in standing.items()
+    }
+
+
+def standing_references(stack: Stack | None, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return the names that images have in their present form: the one that runs, then one it stands on, if any.
+
+    Whether the engine has them is another matter; without a base image there are none.
+    """
+    wanted = base.base_reference(stack)
+    bases = client.inspect(list(dict.fromkeys((wanted, base.DEFAULT_BASE))))
+    base_image = bases.get(wanted) or bases.get(base.DEFAULT_BASE)
     if base_image is None:
-        return dict.fromkeys(wanted)
-    references = {name: Recipe.of(image(name), base_image).reference for name in wanted}
-    present = client.inspect(list(references.values()))
-    return {name: reference if reference in present else None for name, reference in references.items()}
+        return dict.fromkeys(names, ())
+    plain = {name: Recipe.of(image(name), base_image).reference for name in names}
+    layers = {name: PackagesLayer.of(stack, name, reference) for name, reference in plain.items()}
+    return {name: (layer.reference, plain[name]) if layer else (plain[name],) for name, layer in layers.items()}
 
 
 def build(stack: Stack | None, names: Iterable[str], progress: Progress, *, force: bool = False) -> dict[str, str]:
@@ -73,41 +93,74 @@ def build(stack: Stack | None, names: Iterable[str], progress: Progress, *, forc
     references: dict[str, str] = {}
     for name in wanted:
         recipe = Recipe.of(image(name), base_image)
+        layer = PackagesLayer.of(stack, name, recipe.reference)
+        references[name] = _final(recipe, layer)
         if force or not client.inspect([recipe.reference]):
             _build(stack, recipe, progress)
-        references[name] = recipe.reference
+        if layer and (force or not client.inspect([layer.reference])):
+            _build_layer(layer, progress)
     return references
 
 
-def _obtain(stack: Stack | None, name: str, recipe: Recipe, progress: Progress) -> None:
+def _final(recipe: Recipe, layer: PackagesLayer | None) -> str:
+    return layer.reference if layer else recipe.reference
+
+
+def _pull(stack: Stack | None, name: str, reference: str, progress: Progress) -> bool:
+    """Return whether the stack's registry, if it has one, had the image."""
     source = registry.registry_of(stack)
-    if source and registry.answers(registry.host_of(f"{source}/x")):
-        if registry.pull(recipe.reference, source, progress):
-            return
-        progress(name, f"is not in {source}")
-    elif source:
+    if source is None:
+        return False
+    if not registry.answers(registry.host_of(f"{source}/x")):
         progress(name, f"the registry {source} does not answer")
-    _build(stack, recipe, progress)
+        return False
+    if registry.pull(reference, source, progress):
+        return True
+    progress(name, f"is not in {source}")
+    return False
 
 
 def _build(stack: Stack | None, recipe: Recipe, progress: Progress) -> None:
-    _require_buildx()
     name = recipe.image.name
-    machine = Machine.read()
     go = base.ensure_golang(stack, progress) if recipe.image.needs_go else None
-    progress(name, "building")
     with tempfile.TemporaryDirectory(prefix=f"stackctl-build-{name}-") as folder:
-        command = _command(recipe, machine, Path(folder), go)
-        tail: list[str] = []
+        _run(name, _command(recipe, Machine.read(), Path(folder), go), progress)
 
-        def on_line(line: str) -> None:
-            tail.append(line)
-            if step := _STEP.match(line):
-                progress(name, f"step {step['step']}: {_shortened(step['what'])}")
 
-        completed = process.run(
-            command, check=False, on_line=on_line, env={"DOCKER_BUILDKIT": "1", "BUILDX_GIT_INFO": "false"}
-        )
+def _build_layer(layer: PackagesLayer, progress: Progress) -> None:
+    with tempfile.TemporaryDirectory(prefix="stackctl-build-packages-") as name:
+        folder, machine = Path(name), Machine.read()
+        command = [*_start(layer.reference, machine, folder), f"--build-arg=SERVING_IMAGE={layer.serving}"]
+        command += [f"--label={LABEL}={packages.NAME}", f"--label={packages.ON_LABEL}={layer.serving}"]
+        (folder / "packages").mkdir()
+        (folder / "packages" / "packages.txt").write_text("\n".join(layer.packages) + "\n")
+        (folder / "wheelhouse").mkdir()
+        command += [f"--build-context=packages={folder / 'packages'}"]
+        command += [f"--build-context=wheelhouse={machine.wheelhouse or folder / 'wheelhouse'}"]
+        try:
+            _run("serving", [*command, str(layer.folder)], progress)
+        except process.ProcessFailed as error:
+            if not (said := packages.refusals(error.message.splitlines())):
+                raise
+            raise StackctlError(
+                "serving.packages in stack.yaml cannot be installed:\n" + "\n".join(f"  {line}" for line in said[-5:]),
+                "Correct serving.packages, then run `stackctl up`; what runs was left alone.",
+            ) from error
+
+
+def _run(name: str, command: Sequence[str], progress: Progress) -> None:
+    _require_buildx()
+    progress(name, "building")
+    tail: list[str] = []
+
+    def on_line(line: str) -> None:
+        tail.append(line)
+        if step := _STEP.match(line):
+            progress(name, f"step {step['step']}: {_shortened(step['what'])}")
+
+    completed = process.run(
+        command, check=False, on_line=on_line, env={"DOCKER_BUILDKIT": "1", "BUILDX_GIT_INFO": "false"}
+    )
     if completed.returncode != 0:
         client.require_engine()
         shortened = process.Completed(
@@ -120,14 +173,10 @@ def _build(stack: Stack | None, recipe: Recipe, progress: Progress) -> None:
     progress(name, "built")
 
 
-def _command(recipe: Recipe, machine: Machine, folder: Path, go: client.Present | None) -> Sequence[str]:
-    entry = recipe.image
+def _start(reference: str, machine: Machine, folder: Path) -> list[str]:
+    """Return the beginning of every build's command; ``folder`` gets the files of its secrets."""
     command = ["docker", "buildx", "build", "--builder=default", "--load", "--progress=plain", "--provenance=false"]
-    command += [f"--tag={recipe.reference}", f"--build-arg=BASE_IMAGE={recipe.base.reference}"]
-    command += [f"--label={LABEL}={entry.name}"]
-    if entry.carries_wheel:
-        command += [f"--label={VERSION_LABEL}={recipe.software_version}"]
-    command += [f"--build-arg={name}={value}" for name, value in machine.proxies.items()]
+    command += [f"--tag={reference}", *(f"--build-arg={name}={value}" for name, value in machine.proxies.items())]
     secrets = {"pip_conf": machine.pip_conf, "go_env": machine.go_env, "torch_index": machine.torch_index}
     for name, text in secrets.items():
         file = folder / name
@@ -136,6 +185,15 @@ def _command(recipe: Recipe, machine: Machine, folder: Path, go: client.Present 
         command += [f"--secret=id={name},src={file}"]
     if machine.ca_bundle:
         command += [f"--secret=id=ca_bundle,src={machine.ca_bundle}"]
+    return command
+
+
+def _command(recipe: Recipe, machine: Machine, folder: Path, go: client.Present | None) -> Sequence[str]:
+    entry = recipe.image
+    command = [*_start(recipe.reference, machine, folder), f"--build-arg=BASE_IMAGE={recipe.base.reference}"]
+    command += [f"--label={LABEL}={entry.name}"]
+    if entry.carries_wheel:
+        command += [f"--label={VERSION_LABEL}={recipe.software_version}"]
     if go:
         command += [f"--build-arg=GO_IMAGE={go.reference}"]
     if entry.carries_wheel:

@@ -1,0 +1,61 @@
+"""Continuous deployment: staging and the deployer switched on, and versions that promote themselves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from support.cli import Cli
+from support.golden import starter_pair
+from support.served import upscale, url_of
+from support.stacks import Stacks
+
+pytestmark = pytest.mark.slow
+
+DEADLINE = 180.0
+
+
+def edit(cli: Cli, *changes: tuple[str, str]) -> None:
+    """Change ``stack.yaml`` as a person would: text."""
+    assert cli.folder is not None
+    file = cli.folder / "stack.yaml"
+    text = file.read_text()
+    for before, after in changes:
+        assert text.count(before) == 1
+        text = text.replace(before, after)
+    file.write_text(text)
+
+
+def eventually(condition: Callable[[], bool], cli: Cli) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(cli.run("logs", "deployer", "serving-staging", "serving", "-n", "30", check=False).stdout)
+        time.sleep(0.5)
+
+
+def production(cli: Cli) -> str | None:
+    served: str | None = cli.json("status")["model"]["served"]
+    return served
+
+
+def test_registered_versions_reach_production_by_themselves_by_way_of_staging(engine: str, stacks: Stacks) -> None:
+    cli = stacks.make(f"auto-{engine}", engine)
+    edit(cli, ("staging: false", "staging: true"), ("policy: manual", "policy: auto"))
+    names = [service["name"] for service in cli.json("up")["services"]]
+    assert {"serving", "serving-staging", "deployer"} <= set(names)
+    cli.run("models", "import", "starter")
+    eventually(lambda: production(cli) == "2", cli)
+    assert upscale(cli, starter_pair(2).input).version == "2"
+    eventually(lambda: bool(cli.json("status")["state"] == "healthy"), cli)
+    events = cli.json("history", "super-resolution")["events"]
+    arrivals = [(event["target"], event["version"]) for event in events if event["action"] == "promote"]
+    assert arrivals == [("production", "2"), ("staging", "2"), ("production", "1"), ("staging", "1")]
+    assert all(f"deployer of auto-{engine}" in event["by"] for event in events)
+
+    edit(cli, ("staging: true", "staging: false"), ("policy: auto", "policy: manual"))
+    report = cli.json("up")
+    assert report["state"] == "healthy"
+    assert not {"serving-staging", "deployer"} & {service["name"] for service in report["services"]}
+    assert url_of(cli, "serving")
