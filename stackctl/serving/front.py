@@ -26,6 +26,7 @@ REPLACED_SECONDS = 30.0
 DEATH_SECONDS = 1.0
 DISCARDED_FACTOR = 8
 SERVER_ERROR = 500
+INVOCATIONS = "/invocations"
 
 
 class Front:
@@ -44,6 +45,7 @@ class Front:
         path = request.url.path
         started = time.monotonic()
         try:
+            _check_type(request)
             with self._gate.admitted():
                 body = await self._body(request)
                 answer = await self._answer(request, body)
@@ -147,3 +149,13 @@ class Front:
         if too_large:
             raise ServingError("too_large", f"The request's body is larger than {limit} bytes.")
         return b"".join(chunks)
+
+
+def _check_type(request: Request) -> None:
+    """Refuse what MLflow's scoring app would answer with an internal error: a request that names no content type.
+
+    Raises:
+        ServingError: it names none.
+    """
+    if request.url.path == INVOCATIONS and not request.headers.get("content-type"):
+        raise ServingError("unsupported_format", "The request names no Content-Type: application/json or text/csv.")

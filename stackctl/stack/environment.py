@@ -104,6 +104,7 @@ def local_environment(stack: Stack) -> dict[str, str]:
         "STACKCTL_MLFLOW_ARTIFACTS": artifacts,
         "MLFLOW_TRACKING_URI": stack.endpoints.mlflow,
         "AWS_DEFAULT_REGION": settings.store.region,
+        "STACKCTL_SERVING_MEMORY": settings.memory.serving,  # Docker enforces it; here the model server does
         "STACKCTL_SERVING_URL": stack.endpoints.serving,
         "STACKCTL_SERVING_STAGING_URL": stack.endpoints.serving_staging or "",
         "STACKCTL_DEMO_STAGING_SERVER": stack.endpoints.serving_staging or "",

@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from unit.serving.conftest import StartServer
+from unit.serving.conftest import StartServer, add_version
 from unit.serving.fake_mlflow import FakeMlflow
 from unit.serving.live_server import Load
-from unit.serving.tiny_models import GREEN, RED, expected, photo, pixels
+from unit.serving.tiny_models import GREEN, RED, expected, photo, pixels, save_sklearn_model
 
 from stackctl.serving.client import ModelServerRefusal
 
@@ -239,16 +239,29 @@ def test_the_last_known_good_version_serves_when_mlflow_is_down_at_start(
     assert pixels(server.client.upscale(photo()).data) == expected(photo(), GREEN)
 
 
-def test_a_model_that_knows_no_images_answers_invocations_only(mlflow: FakeMlflow, start_server: StartServer) -> None:
-    mlflow.promote("4")
+def test_any_other_pyfunc_answers_invocations_as_mlflow_does_and_says_that_it_knows_no_images(
+    mlflow: FakeMlflow, start_server: StartServer, tmp_path: Path
+) -> None:
+    add_version(mlflow, "5", save_sklearn_model(tmp_path / "sklearn"), "pyfunc")
+    mlflow.promote("5")
     server = start_server()
-    model = server.serves("4")
+    model = server.serves("5")
     answer = server.post(photo())
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "not_an_image_model")
+    assert "tiny version 5 is not an image model" in answer.json()["error"]["message"]
     assert (model["contract"], model["image"]) == ("pyfunc", None)
-    invoked = httpx.post(f"{server.url}/invocations", json={"dataframe_records": [{"x": 1.5}]})
-    assert invoked.json() == {"predictions": [{"x": 3.0}]}
+    rows = [[0.5, 0.5], [9.0, 8.0]]
+    frame = {"columns": ["a", "b"], "data": rows}
+    for payload in ({"dataframe_split": frame}, {"inputs": rows}, {"instances": rows}):
+        invoked = httpx.post(f"{server.url}/invocations", json=payload)
+        assert invoked.json() == {"predictions": [0, 1]}, invoked.text
+    csv = httpx.post(f"{server.url}/invocations", content="a,b\n0.5,0.5\n9,8\n", headers={"Content-Type": "text/csv"})
+    assert csv.json() == {"predictions": [0, 1]}
+    assert httpx.post(f"{server.url}/invocations", json={"dataframe_split": {"data": "no"}}).status_code == 400
+    assert httpx.post(f"{server.url}/invocations", content=b"x").status_code == 415
+    other = httpx.post(f"{server.url}/invocations", content=b"x", headers={"Content-Type": "image/png"})
+    assert other.status_code == 415
 
 
 def test_without_a_production_version_the_server_says_so(mlflow: FakeMlflow, start_server: StartServer) -> None:
