@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Upscale images.")
 NAMED_FAILURES = 20
+MIXED, MIXED_BY_DEFAULT = "realesr-general-x4v3", 0.5
+"""The network that -dn is for, and upstream's default."""
 
 
 class Extension(StrEnum):
@@ -72,7 +74,12 @@ def upscale(
     denoise_strength: Annotated[
         float | None,
         typer.Option(
-            "-dn", "--denoise_strength", "--denoise-strength", min=0, max=1, help="Only for -n realesr-general-x4v3."
+            "-dn",
+            "--denoise_strength",
+            "--denoise-strength",
+            min=0,
+            max=1,
+            help="Only for -n realesr-general-x4v3 (default there: 0.5, as upstream).",
         ),
     ] = None,
     outscale: Annotated[
@@ -174,6 +181,8 @@ def _here(
     from stackctl.lifecycle.upscale_locally import find_network, locally
 
     work = plan(source, target, how)
+    if denoise is None and model == MIXED:
+        denoise = MIXED_BY_DEFAULT
     with screen.progress() as progress:
         network = find_network(model, screen.stack, progress, denoise=denoise)
         python = service_environment(progress)
