@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
+import json
 import logging
 import os
 import shutil
@@ -61,6 +62,17 @@ class ImagePackage:
     def network_sha256(self) -> str:
         """SHA-256 of the ONNX file in hex."""
         return hashlib.sha256(self.network.read_bytes()).hexdigest()
+
+    @property
+    def evaluation_digest(self) -> str | None:
+        """What the metrics were measured on, or None: a hash over the convention and the photos, with bicubic's figures.
+
+        Bicubic's depend on the photos and the way of measuring alone, so networks are comparable where this is equal.
+        """
+        photos = [(entry["photo"], entry.get("psnr_y_bicubic")) for entry in self.evaluation.get("photos", ())]
+        if not photos:
+            return None
+        return f"sha256:{hashlib.sha256(json.dumps([self.evaluation.get('convention'), photos]).encode()).hexdigest()}"
 
 
 @dataclass(frozen=True)
@@ -169,6 +181,7 @@ def _log(package: ImagePackage, name: str, experiment: str) -> Any:
         tags.CONTRACT: CONTRACT,
         tags.SOURCE: package.source,
         NETWORK_TAG: package.network_sha256,
+        **({tags.EVALUATION_DIGEST: package.evaluation_digest} if package.evaluation_digest else {}),
     }
     mlflow.set_experiment(experiment)
     with tempfile.TemporaryDirectory(prefix="stackctl-package-") as temporary:
@@ -218,8 +231,6 @@ def _signature() -> Any:
 
 def _example(package: ImagePackage) -> Any:
     """Return the first golden input as MLflow's input example."""
-    import json
-
     import pandas as pd
 
     pairs = json.loads((package.golden / "manifest.json").read_text())["pairs"]
