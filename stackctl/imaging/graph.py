@@ -46,6 +46,7 @@ _POINTWISE = frozenset(
         ),
     }
 )
+_MULTIPLES = (1, 2, 4, 8, 16)
 _REACH = {"nearest": 1, "linear": 1, "linear_onnx": 1, "cubic": 2}
 
 
@@ -56,10 +57,15 @@ class GraphFacts:
     Attributes:
         scale: output size over input size.
         halo: input pixels around a tile that its output depends on; None where the graph has no bound that is known.
+        multiple: height and width of the input must be multiples of it: 2 where the network begins by folding 2×2
+            pixels into channels, as RealESRGAN_x2plus does.
+        bytes_per_pixel: memory of the values that live at once in fp32, per input pixel.
     """
 
     scale: int
     halo: int | None
+    multiple: int = 1
+    bytes_per_pixel: int = 0
 
     @property
     def receptive_field(self) -> int | None:
@@ -88,25 +94,61 @@ def read_facts(model: Any) -> GraphFacts:
     shape = model.inputs[0].get_partial_shape()
     if shape.rank.is_dynamic or len(shape) != 4 or shape[1].is_dynamic or shape[1].get_length() != 3:
         raise BackendError(f"The network's input must be N×3×H×W, not {shape}.")
-    scale = _scale(model)
+    multiple, scale = _multiple_and_scale(model)
     try:
         halo: int | None = _halo(model, scale)
     except _UnboundedError:
         halo = None
-    return GraphFacts(scale=scale, halo=halo)
+    return GraphFacts(scale=scale, halo=halo, multiple=multiple, bytes_per_pixel=_bytes_per_pixel(model, multiple))
 
 
-def _scale(model: Any) -> int:
+def _multiple_and_scale(model: Any) -> tuple[int, int]:
+    """Return what height and width must be multiples of, and output size over input size."""
+    said = ""
+    for multiple in _MULTIPLES:
+        height, width = 9 * multiple, 11 * multiple  # multiples of nothing larger among the candidates
+        probe = model.clone()
+        try:
+            probe.reshape([1, 3, height, width])
+        except RuntimeError as error:  # a fold of pixels refuses a size that it does not divide
+            said = str(error).strip().splitlines()[-1]
+            continue
+        out = probe.outputs[0].get_partial_shape()
+        if out.is_dynamic or len(out) != 4 or out[1].get_length() != 3:
+            raise BackendError(f"The network's output must be N×3×H×W, not {out}.")
+        scale, rest = divmod(out[2].get_length(), height)
+        if scale >= 1 and not rest and out[3].get_length() == scale * width:
+            return multiple, int(scale)
+        said = f"its output size {out} is no whole multiple of its input size {height}×{width}"
+    raise BackendError(f"The network's scale cannot be told: {said}.")
+
+
+def _bytes_per_pixel(model: Any, multiple: int) -> int:
+    """Return the largest sum of values that live at once, in bytes of fp32 per input pixel.
+
+    Each value lives from the operation that makes it to the last one that reads it; what only renames its input or is
+    done in place (elementwise) still counts once more, as runtimes keep a spare buffer.
+    """
+    side = 16 * multiple
     probe = model.clone()
-    height, width = 48, 64
-    probe.reshape([1, 3, height, width])
-    out = probe.outputs[0].get_partial_shape()
-    if out.is_dynamic or len(out) != 4 or out[1].get_length() != 3:
-        raise BackendError(f"The network's output must be N×3×H×W, not {out}.")
-    scale, rest = divmod(out[2].get_length(), height)
-    if scale < 1 or rest or out[3].get_length() != scale * width:
-        raise BackendError(f"The network's output size {out} is no whole multiple of its input size.")
-    return int(scale)
+    probe.reshape([1, 3, side, side])
+    order = [node for node in probe.get_ordered_ops() if node.get_type_name() not in {"Constant", "Result"}]
+    last_use: dict[str, int] = {}
+    for number, node in enumerate(order):
+        for value in node.input_values():
+            last_use[value.get_node().get_friendly_name()] = number
+    live: dict[str, int] = {}
+    peak = 0
+    for number, node in enumerate(order):
+        sizes = [output.get_partial_shape() for output in node.outputs()]
+        live[node.get_friendly_name()] = sum(_elements(size) * 4 for size in sizes)
+        peak = max(peak, sum(live.values()))
+        live = {name: size for name, size in live.items() if last_use.get(name, -1) > number}
+    return math.ceil(peak / side**2)
+
+
+def _elements(shape: Any) -> int:
+    return 0 if shape.is_dynamic else math.prod(dimension.get_length() for dimension in shape)
 
 
 def _halo(model: Any, scale: int) -> int:

@@ -18,10 +18,15 @@ class Network:
     """A loaded network. Immutable to its callers and safe to share between threads."""
 
     def __init__(
-        self, facts: GraphFacts, precision: BackendPrecision, make_backend: Callable[[BackendPrecision], Backend]
+        self,
+        facts: GraphFacts,
+        precision: BackendPrecision,
+        make_backend: Callable[[BackendPrecision], Backend],
+        threads: int | None = None,
     ) -> None:
         """Keep the facts; backends are made at first use of their precision."""
         self._facts = facts
+        self._threads = threads or usable_cores()
         self._precision: BackendPrecision = precision
         self._make_backend = make_backend
         self._backends: dict[BackendPrecision, Backend] = {}
@@ -57,9 +62,11 @@ class Network:
         chosen = _choose(precision, bf16_allowed=bf16_allowed)
         cores = threads or usable_cores()
         cache = None if cache_dir is None else Path(cache_dir)
-        return cls(
-            read_facts(model), chosen, lambda wanted: OpenVinoBackend(model, wanted, threads=cores, cache_dir=cache)
-        )
+
+        def make(wanted: BackendPrecision) -> Backend:
+            return OpenVinoBackend(model, wanted, threads=cores, cache_dir=cache)
+
+        return cls(read_facts(model), chosen, make, cores)
 
     @property
     def scale(self) -> int:
@@ -75,6 +82,21 @@ class Network:
     def receptive_field(self) -> int | None:
         """Return the side in input pixels of what one output pixel depends on; None when unbounded."""
         return self._facts.receptive_field
+
+    @property
+    def threads(self) -> int:
+        """Return how many threads inference and encoding may use."""
+        return self._threads
+
+    @property
+    def multiple(self) -> int:
+        """Return what height and width of a tile must be multiples of, in pixels."""
+        return self._facts.multiple
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        """Return the memory of the network's values that live at once, in bytes per input pixel in fp32."""
+        return self._facts.bytes_per_pixel
 
     @property
     def backend(self) -> str:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 import numpy as np
 
-from .backends import Levels
+from .backends import Backend, Levels
+from .bands import Direct, Resized, Rows, fill, fill_alpha, pad
 from .decode import decode
-from .encode import choose_format, encode
+from .encode import Encoding, choose_format
 from .errors import ImageTooLarge
 from .memory import peak_bytes
 from .network import Network
 from .options import Limits, Options, Precision
 from .probe import ImageInfo, probe
-from .resample import resize
-from .tiling import plan
+from .tiling import Plan, plan
+
+PHASES = ("probe", "decode", "infer", "assemble", "resample", "encode")
+"""What `Report.seconds` tells apart, beside `total`."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,12 @@ class Report:
         scale: the network's scale.
         backend: what ran the network.
         precision: `fp32` or `bf16`.
-        tiles: how many tiles were run.
+        tiles: how many tiles were run for the colour.
+        tile: height and width in input pixels of one tile with its halo.
         exact: tiles carried the whole receptive field, so there can be no seam.
         dropped: what the output's format could not hold: `alpha`, `depth`, `icc`, `exif`.
-        seconds: wall time per phase: probe, decode, infer, resample, encode, total.
+        seconds: wall time per phase: probe, decode, infer, assemble (copies between tiles and the output), resample,
+            encode (what was left of it after inference), total.
     """
 
     width: int
@@ -56,6 +61,7 @@ class Report:
     backend: str
     precision: str
     tiles: int
+    tile: tuple[int, int]
     exact: bool
     dropped: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
@@ -63,28 +69,46 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Return the report as what JSON can hold; seconds are rounded to 0.1 ms."""
         values = asdict(self)
-        values["dropped"] = list(self.dropped)
+        values["dropped"], values["tile"] = list(self.dropped), list(self.tile)
         values["seconds"] = {phase: round(spent, 4) for phase, spent in self.seconds.items()}
         return values
 
 
 class _Clock:
-    """Adds up wall time per phase of one call."""
+    """Adds up wall time per phase of one call; a phase within another one is taken out of the outer one."""
 
     def __init__(self) -> None:
         self.begun = time.perf_counter()
-        self.seconds: dict[str, float] = {}
+        self.seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
+        self._inner = [0.0]
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         begun = time.perf_counter()
+        self._inner.append(0.0)
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
+            spent = time.perf_counter() - begun
+            self.seconds[name] += spent - self._inner.pop()
+            self._inner[-1] += spent
 
     def finish(self) -> dict[str, float]:
         return {**self.seconds, "total": time.perf_counter() - self.begun}
+
+
+class _TimedRows:
+    """Counts what another size costs as resampling."""
+
+    def __init__(self, rows: Rows, clock: _Clock) -> None:
+        self._rows, self._clock = rows, clock
+
+    def rows(self, first: int, last: int) -> Levels:
+        return self._rows.rows(first, last)
+
+    def done(self, last: int) -> int:
+        with self._clock.phase("resample"):
+            return self._rows.done(last)
 
 
 def upscale(data: bytes, network: Network, options: Options | None = None) -> tuple[bytes, Report]:
@@ -105,14 +129,16 @@ def upscale(data: bytes, network: Network, options: Options | None = None) -> tu
         backend = network.backend_for(cast("Precision", options.precision))
     with clock.phase("decode"):
         image = decode(data, info)
-    with clock.phase("infer"):
-        tiles = plan(info.height, info.width, network.halo, options.tile)
-        colour = _run(image.colour, tiles, network, cast("Precision", options.precision))
-    with clock.phase("resample"):
-        colour = resize(colour, *size)
-        alpha = None if image.alpha is None else resize(image.alpha[:, :, None], *size)[:, :, 0]
-    with clock.phase("encode"):
-        encoded = encode(colour, alpha, image.metadata, to=target, quality=options.quality)
+    canvas: Levels = np.empty((*size, info.channels), image.colour.dtype)
+    work = _Work(network, backend, options, clock)
+    if image.alpha is not None:
+        work.alpha(image.alpha[:, :, None], canvas[:, :, -1:])
+    coding = Encoding(canvas, image.metadata, to=target, quality=options.quality, threads=network.threads)
+    with coding:
+        tiles = work.colour(image.colour, canvas[:, :, : image.colour.shape[2]], coding.ready)
+        del image
+        with clock.phase("encode"):
+            encoded = coding.finish()
     report = Report(
         width=info.width,
         height=info.height,
@@ -126,6 +152,7 @@ def upscale(data: bytes, network: Network, options: Options | None = None) -> tu
         backend=backend.name,
         precision=backend.precision,
         tiles=len(tiles),
+        tile=tiles.shape,
         exact=tiles.exact,
         dropped=encoded.dropped,
         seconds=clock.finish(),
@@ -156,18 +183,43 @@ def _check_memory(info: ImageInfo, options: Options, network: Network, target: s
         )
 
 
-def _run(colour: Levels, tiles: Any, network: Network, precision: Precision) -> Levels:
-    """Return the network's answer for H×W×C levels, assembled from tiles."""
-    height, width, channels = colour.shape
-    scale = network.scale
-    if len(tiles) == 1:
-        return network.infer(colour, precision)
-    canvas: Levels = np.empty((height * scale, width * scale, channels), dtype=colour.dtype)
-    for row, column in tiles:
-        answer = network.infer(colour[row.start : row.stop, column.start : column.stop], precision)
-        top, left = (row.first - row.start) * scale, (column.first - column.start) * scale
-        bottom, right = (row.last - row.start) * scale, (column.last - column.start) * scale
-        canvas[row.first * scale : row.last * scale, column.first * scale : column.last * scale] = answer[
-            top:bottom, left:right
-        ]
-    return canvas
+class _Work:
+    """Fills the canvas of one call."""
+
+    def __init__(self, network: Network, backend: Backend, options: Options, clock: _Clock) -> None:
+        self._network, self._backend, self._options, self._clock = network, backend, options, clock
+
+    def colour(self, levels: Levels, canvas: Levels, ready: Callable[[int], None] = lambda _: None) -> Plan:
+        """Run the network on H×W×C levels into the canvas; return the tiles.
+
+        `ready` is told how many rows of the canvas are final.
+        """
+        network = self._network
+        height, width = levels.shape[0] * network.scale, levels.shape[1] * network.scale
+        padded = pad(levels, network.multiple)
+        tiles = plan(
+            padded.shape[0],
+            padded.shape[1],
+            network.halo,
+            self._options.tile,
+            multiple=network.multiple,
+            bytes_per_pixel=network.bytes_per_pixel,
+        )
+        out: Rows = Direct(canvas)
+        if canvas.shape[:2] != (height, width):
+            out = _TimedRows(Resized(canvas, height, width), self._clock)
+        with self._clock.phase("assemble"):
+            fill(padded, tiles, self._infer, network.scale, out, ready)
+        return tiles
+
+    def alpha(self, levels: Levels, canvas: Levels) -> None:
+        """Enlarge H×W×1 alpha levels into the canvas: bicubic, or by the network as a grey picture."""
+        if self._options.alpha == "network":
+            self.colour(levels, canvas)
+            return
+        with self._clock.phase("resample"):
+            fill_alpha(levels, canvas)
+
+    def _infer(self, tile: Levels) -> Levels:
+        with self._clock.phase("infer"):
+            return self._backend.infer(tile)

@@ -229,4 +229,4 @@ def test_the_report_is_plain_data(network: Network) -> None:
 
     assert (report["width"], report["height"], report["out_width"], report["out_height"]) == (7, 9, 28, 36)
     assert (report["backend"], report["precision"], report["tiles"], report["exact"]) == ("openvino", "fp32", 1, True)
-    assert set(report["seconds"]) == {"probe", "decode", "infer", "resample", "encode", "total"}
+    assert set(report["seconds"]) == {"probe", "decode", "infer", "assemble", "resample", "encode", "total"}
