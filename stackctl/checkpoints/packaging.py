@@ -65,7 +65,7 @@ class ImagePackage:
 
     @property
     def evaluation_digest(self) -> str | None:
-        """What the metrics were measured on, or None: a hash over the convention and the photos, with bicubic's figures.
+        """What the metrics were measured on, or None: a hash over convention and photos, with bicubic's figures.
 
         Bicubic's depend on the photos and the way of measuring alone, so networks are comparable where this is equal.
         """
