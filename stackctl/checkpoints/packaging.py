@@ -121,6 +121,9 @@ def log_image_model(package: ImagePackage, *, name: str, experiment: str) -> Log
         if digest is None:
             digest = _digest_in_registry(name, str(found.version))
             client.set_model_version_tag(name, str(found.version), tags.DIGEST, digest)
+        data = evaluation_digest(package.evaluation)
+        if data is not None and tags.EVALUATION_DIGEST not in found.tags:
+            client.set_model_version_tag(name, str(found.version), tags.EVALUATION_DIGEST, data)
     return LoggedVersion(name, str(found.version), found.run_id or "", digest, package.source, created)
 
 
@@ -141,6 +144,20 @@ def vendor_imaging(target: Path) -> Path:
     copy = target / f"stackctl_imaging_{content.hexdigest()[:8]}"
     shutil.copytree(origin, copy, ignore=shutil.ignore_patterns("__pycache__"))
     return copy
+
+
+def evaluation_digest(evaluation: Mapping[str, Any]) -> str | None:
+    """Return what tells the data of an evaluation: metrics of two versions compare where it is the same.
+
+    It covers the convention of measuring and, for each photo, its name and what plain bicubic upscaling reaches on it,
+    which depends on nothing but the photo. None where the document names no photos.
+    """
+    photos = evaluation.get("photos")
+    if not photos:
+        return None
+    facts = [{key: value for key, value in photo.items() if key == "photo" or "bicubic" in key} for photo in photos]
+    text = json.dumps([evaluation.get("convention"), facts], sort_keys=True)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def requirements() -> list[str]:
