@@ -158,6 +158,9 @@ class FakeModelServer:
                     super().handle_one_request()
 
             def do_GET(self) -> None:
+                if urlsplit(self.path).path == "/ready":
+                    self._answer(200 if fake.version else 503, b"{}", "application/json")
+                    return
                 if urlsplit(self.path).path != "/model":
                     self._answer(404, b"", "text/plain")
                     return
