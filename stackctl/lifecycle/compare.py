@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class Comparison:
             "model": self.before.name,
             "before": self.before.to_dict(),
             "after": self.after.to_dict(),
+            "data": {"before": self.measured_before.digest, "after": self.measured_after.digest},
             "comparable": self.comparable,
             "metrics": {
                 name: {"before": one, "after": two, "delta": None if one is None or two is None else two - one}
@@ -58,7 +59,8 @@ def compare(stack: Stack, model: str, before: str, after: str) -> Comparison:
     """
     with Registry.of(stack) as registry:
         one, two = resolve(registry, model, before), resolve(registry, model, after)
-        return Comparison(one, two, registry.measured(one), registry.measured(two))
+        first, second = registry.measured(one), registry.measured(two)
+        return Comparison(replace(one, metrics=first.metrics), replace(two, metrics=second.metrics), first, second)
 
 
 def write_sheet(engine: Engine, comparison: Comparison, file: Path, progress: Progress) -> None:
