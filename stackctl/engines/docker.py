@@ -19,6 +19,7 @@ from stackctl.images.client import NO_ENGINE_HINT, docker, require_engine
 from stackctl.process import Completed
 from stackctl.stack import Stack
 from stackctl.stack.environment import docker_environment, write_dotenv
+from stackctl.stack.services import OPTIONAL
 
 COMPOSE_FILE = "compose.yaml"
 COMPOSE_FLOOR = (2, 20)
@@ -46,6 +47,8 @@ class DockerEngine:
         problems: list[Problem] = []
         if not (self.stack.home / COMPOSE_FILE).is_file():
             problems.append(Problem(f"{self.stack.home} has no {COMPOSE_FILE}.", "stackctl update", exit_code=1))
+        elif absent := _lacking_services(self.stack):
+            problems.append(Problem(f"{COMPOSE_FILE} has no service {' and '.join(absent)}.", "stackctl update", 1))
         try:
             require_engine()
             version = _compose_version()
@@ -71,6 +74,8 @@ class DockerEngine:
         names = self._known(services)
         if not self._references:
             self.prepare(progress)
+        present = {service.name for service in self.stack.services}
+        self._project.remove([name for name in OPTIONAL if name not in present])
         before = self._project.running()
         try:
             self._compose_up(names, progress)
@@ -242,6 +247,12 @@ class DockerEngine:
 
 
 _WITHOUT_FILE = {"COMPOSE_FILE": "", "COMPOSE_PROFILES": "*"}
+
+
+def _lacking_services(stack: Stack) -> list[str]:
+    """Return the services that the Compose file does not know: it was made before there were such services."""
+    known = set(re.findall(r"^  ([\w.-]+):", (stack.home / COMPOSE_FILE).read_text(), re.MULTILINE))
+    return [service.name for service in stack.services if service.name not in known]
 
 
 def _compose_version() -> tuple[int, int] | None:

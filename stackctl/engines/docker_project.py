@@ -82,6 +82,13 @@ class DockerProject:
         if ids:
             docker(["stop", *ids], check=False)
 
+    def remove(self, services: Collection[str]) -> None:
+        """Stop and remove the containers of services that the settings leave out by now; Compose lets them run."""
+        for name, container in self._containers().items():
+            if name in services:
+                docker(["stop", container.id or ""], check=False)
+                container.remove(force=True)
+
     def networks(self) -> list[str]:
         """Return the names of the project's networks."""
         return [str(network.name) for network in _client().networks.list(filters=self._label)]

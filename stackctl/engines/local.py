@@ -31,6 +31,7 @@ from stackctl.errors import StackctlError, Unhealthy, UsageError
 from stackctl.process import Completed
 from stackctl.stack import Service, Stack
 from stackctl.stack.environment import local_environment
+from stackctl.stack.stack import UNUSABLE
 
 if TYPE_CHECKING:
     from stackctl.engines.supervisor_client import ProcessState, SupervisorClient
@@ -43,7 +44,6 @@ KILL_GRACE = 10.0
 POLL = 0.15
 QUOTED_LINES = 20
 FATAL_RESTARTS = 2
-UNQUOTABLE = ('"', "'", "\\", "\n")
 
 _STATES: dict[str, State] = {
     "RUNNING": "running",
@@ -73,7 +73,7 @@ class LocalEngine:
             problems.append(Problem(f"{self.stack.home} has no {CONFIG_FILE}.", "stackctl update", exit_code=1))
         elif absent := lacking_programs(self.stack):
             problems.append(Problem(f"{CONFIG_FILE} has no program {' and '.join(absent)}.", "stackctl update", 1))
-        if any(character in str(self.stack.home) for character in UNQUOTABLE):
+        if any(character in str(self.stack.home) for character in UNUSABLE):
             problems.append(
                 Problem(f"supervisord cannot quote the folder's name {self.stack.home}.", "Move the stack's folder.", 2)
             )
@@ -273,7 +273,7 @@ class LocalEngine:
                 if port_is_open(service.port):
                     raise Unhealthy(
                         f"{service.title} ({service.name}) was not started: port {service.port} is taken.",
-                        f"Stop what uses it, or change ports.{service.name} in stack.yaml and run `stackctl up`.",
+                        f"Stop what uses it, or change ports.{service.port_setting} in stack.yaml; then `stackctl up`.",
                     )
                 progress(service.name, "starting")
                 started.append(service.name)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import socket
 
 from stackctl.engines import Engine, other_engines
 from stackctl.engines.protocol import Problem
 from stackctl.errors import MissingPrerequisite
+from stackctl.scaffold.ports import is_free
 from stackctl.stack import Stack
 
 LEAST_FREE_DISK = 2 * 1024**3
@@ -37,7 +37,7 @@ def port_problems(stack: Stack, engine: Engine) -> list[Problem]:
     for service in stack.services:
         if service.name in ours:
             continue
-        wanted = {service.name: service.port}
+        wanted = {service.port_setting: service.port}
         if service.name == "store":
             wanted["store_console"] = stack.settings.ports.store_console
         for name, port in wanted.items():
@@ -77,17 +77,6 @@ def disk_problems(stack: Stack) -> list[Problem]:
     if free >= LEAST_FREE_DISK:
         return []
     return [Problem(f"only {free / 1024**3:.1f} GiB are free under {stack.home} (2 GiB are needed)", "free some space")]
-
-
-def is_free(port: int) -> bool:
-    """Return whether a server could listen on a loopback port now."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def _holder(port: int) -> str | None:

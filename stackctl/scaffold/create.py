@@ -133,7 +133,7 @@ def _keep_base(rendered: Path, answers: Mapping[str, Any]) -> None:
 
 
 def _port_notes(stack: Stack, known: Mapping[str, Any], settled: Mapping[str, Any]) -> list[str]:
-    used = {f"port_{service.name}" for service in stack.services}
+    used = {f"port_{service.port_setting}" for service in stack.services}
     if "port_store" in used:
         used.add("port_store_console")
     notes: list[str] = []

@@ -10,15 +10,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stackctl.errors import StackctlError, UsageError
-from stackctl.stack.stack import SETTINGS_FILE
+from stackctl.stack.stack import SETTINGS_FILE, UNUSABLE
 
 
 def refuse_taken(folder: Path) -> None:
     """Refuse a destination that is no new or empty folder.
 
     Raises:
-        UsageError: it is a stack already, or something else lies there.
+        UsageError: it is a stack already, something else lies there, or no stack could run under that path.
     """
+    if any(character in str(folder.resolve()) for character in UNUSABLE):
+        raise UsageError(
+            f"A stack cannot run in {str(folder.resolve())!r}: its path has a quote, a backslash or a line break.",
+            "Name another folder.",
+        )
     try:
         folder.lstat()
     except (FileNotFoundError, NotADirectoryError):

@@ -28,6 +28,11 @@ class Service:
     health: str
     open_path: str | None = None
 
+    @property
+    def port_setting(self) -> str:
+        """The name of its port under ``ports`` in ``stack.yaml``."""
+        return self.name.replace("-", "_")
+
 
 def services_of(settings: Settings) -> tuple[Service, ...]:
     """Return the long-running services that these settings ask for, in start order."""

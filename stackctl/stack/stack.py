@@ -12,6 +12,8 @@ from stackctl.stack.services import Service, services_of
 from stackctl.stack.settings import Settings
 
 SETTINGS_FILE = "stack.yaml"
+UNUSABLE = ('"', "'", "\\", "\n")
+"""Characters that no folder of a stack may have in its path: supervisord's configuration cannot quote them."""
 
 
 @dataclass(frozen=True)

@@ -144,6 +144,8 @@ def test_a_person_who_wants_to_is_asked_for_every_detail(tmp_path: Path) -> None
             "console",
             "model server",
             "the demo",
+            "staging model server",
+            "the deployer",
             *["Memory"] * 4,
             *["Bucket"] * 4,
             "Base image",

@@ -42,7 +42,7 @@ def production(cli: Cli) -> str | None:
 
 def test_registered_versions_reach_production_by_themselves_by_way_of_staging(engine: str, stacks: Stacks) -> None:
     cli = stacks.make(f"auto-{engine}", engine)
-    edit(cli, ("staging: false", "staging: true"), ("policy: manual", "policy: auto"))
+    edit(cli, ("\n  staging: false", "\n  staging: true"), ("\n  policy: manual", "\n  policy: auto"))
     names = [service["name"] for service in cli.json("up")["services"]]
     assert {"serving", "serving-staging", "deployer"} <= set(names)
     cli.run("models", "import", "starter")
@@ -54,7 +54,7 @@ def test_registered_versions_reach_production_by_themselves_by_way_of_staging(en
     assert arrivals == [("production", "2"), ("staging", "2"), ("production", "1"), ("staging", "1")]
     assert all(f"deployer of auto-{engine}" in event["by"] for event in events)
 
-    edit(cli, ("staging: true", "staging: false"), ("policy: auto", "policy: manual"))
+    edit(cli, ("\n  staging: true", "\n  staging: false"), ("\n  policy: auto", "\n  policy: manual"))
     report = cli.json("up")
     assert report["state"] == "healthy"
     assert not {"serving-staging", "deployer"} & {service["name"] for service in report["services"]}

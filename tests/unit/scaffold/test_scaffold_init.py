@@ -84,6 +84,16 @@ def test_a_file_and_a_dangling_link_are_refused(tmp_path: Path) -> None:
             make(tmp_path / name)
 
 
+@pytest.mark.parametrize("folder", ["it's mine", 'my "stack"', "back\\slash", "two\nlines"])
+def test_a_folder_in_which_up_could_not_work_is_refused(tmp_path: Path, folder: str) -> None:
+    with pytest.raises(UsageError, match="cannot run in"):
+        make(tmp_path / folder)
+    (tmp_path / folder).mkdir()
+    with pytest.raises(UsageError, match="cannot run in"):
+        make(tmp_path / folder / "stack")
+    assert [entry.name for entry in tmp_path.iterdir()] == [folder]
+
+
 @pytest.mark.parametrize(
     ("data", "named"),
     [
