@@ -133,6 +133,16 @@ def test_images_that_differ_in_their_ending_alone_do_not_overwrite_each_other(pr
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a_bmp_out.png", "a_png_out.png", "b_out.png"]
 
 
+def test_a_registered_version_answers_here_what_the_model_server_answers(promoted: Cli, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(starter_pair(1).input)
+    words = ("image", "upscale", tmp_path / "a.png", "--fp32")
+    served = promoted.json(*words, tmp_path / "served.png")["results"][0]
+    here = promoted.json(*words, tmp_path / "here.png", "-n", "super-resolution/1")["results"][0]
+    assert here["version"] == "super-resolution/1"
+    assert Path(here["result"]).read_bytes() == Path(served["result"]).read_bytes()
+    assert "9" in promoted.fails(1, *words, tmp_path / "x.png", "-n", "super-resolution/9")
+
+
 def test_a_mistyped_bucket_is_named_and_no_folder_is_made(promoted: Cli, tmp_path: Path) -> None:
     text = promoted.fails(2, "image", "upscale", "s3://inbuond", tmp_path / "out")
     assert "inbound" in text

@@ -21,7 +21,7 @@ class MoodyServer(FakeModelServer):
         super().__init__()
 
     @property
-    def refusal(self) -> Refusal | None:  # type: ignore[override]
+    def refusal(self) -> Refusal | None:
         return self.moods.get(len(self.received))
 
     @refusal.setter
