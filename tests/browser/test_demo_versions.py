@@ -156,7 +156,12 @@ def test_two_versions_are_compared_on_the_same_photo(
 
     choose(page, photo(20, 10), name="next.png")
     wait_for_queue(page, "holiday.png: Done", "next.png: Done")
-    assert len(staging_server.received) == 2
+    staging_server.promote("3")
+    page.locator("#banner").get_by_text("Version 3 is in Staging now, in place of version 2.").wait_for()
+    page.get_by_role("button", name="Run 2 photos again").click()
+    wait_for_result(page, "3")
+    wait_for_queue(page, "holiday.png: Done", "next.png: Done")
+    assert (len(model_server.received), len(staging_server.received)) == (2, 4)
     page.get_by_role("radio", name="Before and after").check()
     assert slider.get_attribute("aria-label") == "Divider between before and after"
 

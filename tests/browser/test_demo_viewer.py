@@ -16,8 +16,8 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def viewed(page: Page) -> Page:
-    """Return the page with a result of 480 × 320 on it."""
-    choose(page, photo(120, 80))
+    """Return the page with a result of 640 × 240 on it."""
+    choose(page, photo(160, 60))
     wait_for_result(page)
     page.get_by_role("slider").wait_for()
     return page
@@ -150,7 +150,7 @@ def test_fingers_move_the_divider_and_pinch_to_zoom(open_page: Open, demo: LiveD
 
 
 def test_looking_at_another_result_of_the_same_size_keeps_the_place(viewed: Page) -> None:
-    choose(viewed, photo(120, 80, "JPEG"), name="second.jpg")
+    choose(viewed, photo(160, 60, "JPEG"), name="second.jpg")
     viewed.get_by_role("button", name="second.jpg: Done").wait_for()
     viewed.locator("#viewer").focus()
     for key in ("1", "+", "ArrowRight"):

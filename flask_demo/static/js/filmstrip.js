@@ -22,6 +22,14 @@ export class Filmstrip {
     }
   }
 
+  // Scrolls the strip, and nothing but the strip, until `item` is seen.
+  reveal(item) {
+    const { scrollLeft, clientWidth } = this.list;
+    const at = item.offsetLeft - this.list.offsetLeft;
+    if (at < scrollLeft) this.list.scrollLeft = at;
+    else if (at + item.offsetWidth > scrollLeft + clientWidth) this.list.scrollLeft = at + item.offsetWidth - clientWidth + 8;
+  }
+
   focus(photo) { this.items.get(photo)?.querySelector(".thumb").focus({ preventScroll: true }); }
 
   add(photo) {
@@ -47,6 +55,7 @@ export class Filmstrip {
     caption.textContent = queueWords(photo);
     thumb.setAttribute("aria-label", `${photo.name}: ${queueWords(photo)}`);
     thumb.title = photo.name;
+    if (selected && !thumb.hasAttribute("aria-current")) this.reveal(item);
     if (selected) thumb.setAttribute("aria-current", "true");
     else thumb.removeAttribute("aria-current");
     bar.hidden = ["waiting", "done", "failed"].includes(photo.state);

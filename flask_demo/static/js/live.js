@@ -1,14 +1,16 @@
-// Keeps what the page says about the serving versions true while it is open, and tells when Production changes.
+// Keeps what the page says about the serving versions true while it is open, and tells when another one takes over.
 
 import { $, localTimes, say } from "./dom.js";
 import { Watch } from "./watch.js";
 
+const STAGES = { production: "Production", staging: "Staging" };
+
 export class Live {
-  // `onVersion(version)` is called when another version (or null) is in Production.
-  constructor(bench, onVersion) {
+  // `versions` says which version each stage has now, or null; `onVersions()` is called when one of them is another.
+  constructor(bench, onVersions) {
     this.bench = bench;
-    this.version = bench.dataset.version || null;
-    this.onVersion = onVersion;
+    this.versions = { production: bench.dataset.version || null, staging: bench.dataset.staging || null };
+    this.onVersions = onVersions;
     $("dismiss").addEventListener("click", () => this.dismiss());
     new Watch(bench.dataset.model, Number(bench.dataset.poll), (told) => this.follow(told));
   }
@@ -16,15 +18,22 @@ export class Live {
   async follow(told) {
     if (!told) return this.lost();
     await this.refresh();
-    const { production } = told;
-    if (!production.reachable || production.version === this.version) return;
-    const [old, now] = [this.version, production.version];
-    this.version = this.bench.dataset.version = now;
-    const text = !now ? `Version ${old} left Production. Nothing serves now.` : `Version ${now} is in Production now${old ? `, in place of version ${old}` : ""}.`;
-    $("banner-text").textContent = text;
+    const news = Object.keys(STAGES).map((target) => this.change(target, told[target])).filter(Boolean).join(" ");
+    if (!news) return;
+    $("banner-text").textContent = news;
     $("banner").hidden = false;
-    say(text);
-    this.onVersion(now);
+    say(news);
+    this.onVersions();
+  }
+
+  // Takes in what `panel` says of one stage; returns a sentence when another version is there than before.
+  change(target, panel) {
+    const old = this.versions[target];
+    if (!panel?.reachable || panel.version === old) return "";
+    const [stage, now] = [STAGES[target], panel.version];
+    this.versions[target] = now;
+    if (!now) return `Version ${old} left ${stage}.${target === "production" ? " Nothing serves now." : ""}`;
+    return `Version ${now} is in ${stage} now${old ? `, in place of version ${old}` : ""}.`;
   }
 
   dismiss() {

@@ -50,22 +50,18 @@ function remove(photo) {
   else $("photo").focus({ preventScroll: true });
 }
 
-// ---- Production changed
+// ---- another version serves
 
 const live = new Live(bench, offerAgain);
 
-function outdated() {
-  return queue.photos.filter(({ results }) => results.production && results.production.version !== live.version);
-}
-
 function offerAgain() {
-  const count = live?.version ? outdated().length : 0;
+  const count = queue.photos.filter((photo) => queue.outdated(photo, live.versions).length).length;
   $("again").hidden = !count;
   $("again").textContent = count === 1 ? "Run the photo again" : `Run ${count} photos again`;
 }
 
 $("again").addEventListener("click", () => {
-  queue.renew(live.version, stage.photo);
+  queue.renew(live.versions, stage.photo);
   live.dismiss();
 });
 

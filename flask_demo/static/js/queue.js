@@ -54,11 +54,18 @@ export class Queue {
     this.pump();
   }
 
-  // Sends photos again whose production result `version` did not make; what they have stays until then.
-  renew(version, first) {
+  // The targets whose result of `photo` another version made than the one in `versions` (target -> version) now.
+  outdated(photo, versions) {
+    if (photo.state !== "done") return [];
+    return this.targets.filter((target) => photo.results[target] && versions[target] && photo.results[target].version !== versions[target]);
+  }
+
+  // Sends photos again that another version than those in `versions` handled; what they have stays until then.
+  renew(versions, first) {
     for (const photo of this.photos) {
-      if (photo.state !== "done" || photo.results.production?.version === version) continue;
-      photo.again.add("production");
+      const targets = this.outdated(photo, versions);
+      if (!targets.length) continue;
+      targets.forEach((target) => photo.again.add(target));
       photo.state = "waiting";
     }
     this.first = first;
