@@ -12,6 +12,7 @@ from stackctl.engines import Engine
 from stackctl.errors import StackctlError
 from stackctl.lifecycle.preflight import LEAST_FREE_DISK, port_problems
 from stackctl.process import run
+from stackctl.scaffold.secret_files import missing
 from stackctl.stack import Stack
 
 LEAST_MEMORY = 2 * 1024**3
@@ -91,6 +92,8 @@ def _secrets(stack: Stack, _engine: Engine) -> Check:
     if absent:
         paths = " ".join(str(folder / name) for name in absent)
         return Check("secrets", "failed", f"missing: {', '.join(absent)}", f"restore from your backup: {paths}")
+    if late := missing(folder):
+        return Check("secrets", "warning", f"not made yet: {', '.join(late)}", "stackctl up")
     unreadable = [file.name for file in sorted(folder.iterdir()) if not file.lstat().st_mode & stat.S_IROTH]
     if unreadable:
         fix = f"chmod 444 {' '.join(str(folder / name) for name in unreadable)}"

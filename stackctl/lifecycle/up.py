@@ -68,12 +68,14 @@ def _have_servers_woken(stack: Stack, progress: Progress) -> None:
 
 
 def _settled(stack: Stack, engine: Engine, progress: Progress) -> StackStatus:
-    """Return the stack's status once the model server has loaded what is in Production, or says why it cannot."""
+    """Return the stack's status once each model server has loaded what it follows, or says why it cannot."""
     deadline = time.monotonic() + LOAD_SECONDS
     while True:
         report = status(stack, engine)
-        loading = report.model and report.model.production and report.model.served is None and not report.model.error
-        if not loading or not report.model or time.monotonic() > deadline:
+        servers = [server for server in (report.model, report.staging) if server is not None]
+        loading = [server for server in servers if server.production and server.served is None and not server.error]
+        if not loading or time.monotonic() > deadline:
             return report
-        progress("serving", f"loading version {report.model.production}")
+        for server in loading:
+            progress("serving", f"loading version {server.production} for {server.target}")
         time.sleep(POLL_SECONDS)

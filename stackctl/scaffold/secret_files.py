@@ -25,6 +25,11 @@ def add_missing(folder: Path) -> list[str]:
     return [name for name, value in _webhook().items() if _write_new(folder / name, value)]
 
 
+def missing(folder: Path) -> list[str]:
+    """Return the names of what ``add_missing`` would write."""
+    return [name for name in _webhook() if not (folder / name).exists()]
+
+
 def write_secrets(folder: Path, credentials: Credentials) -> list[str]:
     """Write the secrets that are not in ``folder`` yet and return their names; one that is there is never touched.
 

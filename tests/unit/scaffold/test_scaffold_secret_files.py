@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import configparser
 import stat
 from pathlib import Path
 
 from stackctl.scaffold import Credentials
-from stackctl.scaffold.secret_files import write_secrets
+from stackctl.scaffold.secret_files import add_missing, missing, write_secrets
 
 
 def test_secrets_are_readable_files_in_a_folder_only_the_owner_enters(tmp_path: Path) -> None:
@@ -33,6 +34,19 @@ def test_a_second_run_changes_no_secret_and_adds_only_what_is_missing(tmp_path: 
     after = {file.name: (file.read_text(), file.stat().st_mtime_ns) for file in folder.iterdir()}
     assert after.pop("mlflow_token")[0] == "token-of-mine"
     assert after == before
+
+
+def test_a_stack_of_an_earlier_version_gets_what_it_lacks_and_keeps_what_it_has(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    write_secrets(folder, Credentials())
+    before = {file.name: file.read_text() for file in folder.iterdir()}
+    assert missing(folder) == add_missing(folder) == []
+    for name in ("webhook_secret", "webhook_key"):
+        (folder / name).unlink()
+    assert missing(folder) == add_missing(folder) == ["webhook_secret", "webhook_key"]
+    after = {file.name: file.read_text() for file in folder.iterdir()}
+    assert {name for name in before if before[name] != after[name]} == {"webhook_secret", "webhook_key"}
+    assert len(base64.urlsafe_b64decode(after["webhook_key"])) == 32
 
 
 def test_the_shared_credentials_file_opens_the_bundled_store(tmp_path: Path) -> None:
