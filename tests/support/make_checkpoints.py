@@ -56,7 +56,7 @@ def compact_state(seed: int, features: int = 8, convs: int = 3, scale: int = 4) 
     """Return the tensors of an SRVGGNetCompact."""
     drawn = torch.Generator().manual_seed(seed)
     widths = [3, *([features] * (convs + 1)), 3 * scale * scale]
-    state = {}
+    state: dict[str, torch.Tensor] = {}
     for layer in range(convs + 2):
         before, after = widths[layer], widths[layer + 1]
         state |= _convolution(f"body.{2 * layer}", before, after, drawn, gain=0.5 if after == features else 0.1)
