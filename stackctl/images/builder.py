@@ -48,7 +48,7 @@ def ensure(stack: Stack | None, names: Iterable[str], progress: Progress) -> dic
         if recipe.reference not in present and not _pull(stack, name, recipe.reference, progress):
             _build(stack, recipe, progress)
         if layer:
-            _build_layer(layer, progress)
+            build_layer(layer, progress)
     return references
 
 
@@ -98,7 +98,7 @@ def build(stack: Stack | None, names: Iterable[str], progress: Progress, *, forc
         if force or not client.inspect([recipe.reference]):
             _build(stack, recipe, progress)
         if layer and (force or not client.inspect([layer.reference])):
-            _build_layer(layer, progress)
+            build_layer(layer, progress)
     return references
 
 
@@ -127,7 +127,13 @@ def _build(stack: Stack | None, recipe: Recipe, progress: Progress) -> None:
         _run(name, _command(recipe, Machine.read(), Path(folder), go), progress)
 
 
-def _build_layer(layer: PackagesLayer, progress: Progress) -> None:
+def build_layer(layer: PackagesLayer, progress: Progress) -> None:
+    """Build what ``serving.packages`` adds above an image that is here.
+
+    Raises:
+        StackctlError: pip refuses a package; the message quotes it.
+        ProcessFailed: the build failed for another reason.
+    """
     with tempfile.TemporaryDirectory(prefix="stackctl-build-packages-") as name:
         folder, machine = Path(name), Machine.read()
         command = [*_start(layer.reference, machine, folder), f"--build-arg=SERVING_IMAGE={layer.serving}"]

@@ -12,10 +12,14 @@ from pathlib import Path
 import pytest
 from support.cli import Cli
 from support.registry import running_registry
+from support.tiny_wheel import MODULE, PACKAGE, make_wheelhouse
 
 from stackctl import images
+from stackctl.errors import StackctlError
 from stackctl.images import base
+from stackctl.images.builder import build_layer
 from stackctl.images.client import inspect
+from stackctl.images.packages import ON_LABEL, PackagesLayer
 from stackctl.process import run
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("docker"), pytest.mark.xdist_group("images")]
@@ -137,3 +141,22 @@ def test_a_base_in_a_registry_that_does_not_answer_is_replaced_by_our_own(monkey
     assert base.ensure_base(None, progress).reference == base.DEFAULT_BASE
     assert time.monotonic() - begin < 30
     assert "does not answer" in progress.text
+
+
+def test_packages_of_served_models_are_a_layer_and_wrong_ones_are_named(
+    own: Own, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STACKCTL_WHEELHOUSE", str(make_wheelhouse(tmp_path / "wheelhouse")))
+    layer = PackagesLayer(own.demo, (f"{PACKAGE}==1.5",))
+    build_layer(layer, Progress())
+    try:
+        code = f"import {MODULE}, flask, os; print({MODULE}.VALUE, os.getuid())"
+        done = run(["docker", "run", "--rm", "--network=none", layer.reference, "python", "-c", code])
+        assert done.stdout.split() == ["42", "1000"]
+        assert inspect([layer.reference])[layer.reference].labels[ON_LABEL] == own.demo
+    finally:
+        run(["docker", "rmi", "--force", layer.reference], check=False)
+    with pytest.raises(StackctlError, match=r"serving\.packages(.|\n)*stackctl-test-nothing"):
+        build_layer(PackagesLayer(own.demo, ("stackctl-test-nothing",)), Progress())
+    with pytest.raises(StackctlError, match="flask"):
+        build_layer(PackagesLayer(own.demo, ("flask<1",)), Progress())

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.tiny_wheel import MODULE, PACKAGE, make_wheelhouse
 
 from stackctl import process
 from stackctl.distribution import cache_folder
@@ -131,39 +131,26 @@ def test_the_training_environment_has_torch_and_every_package_of_real_esrgan(
 
 
 @pytest.fixture
-def wheelhouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make a wheelhouse with one tiny package, the only place that pip may take anything from."""
-    folder = tmp_path / "wheelhouse"
-    folder.mkdir()
-    metadata = "Metadata-Version: 2.1\nName: tiny-extra\nVersion: 1.5\nRequires-Dist: numpy\n"
-    files = {
-        "tiny_extra.py": "VALUE = 42\n",
-        "tiny_extra-1.5.dist-info/METADATA": metadata,
-        "tiny_extra-1.5.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = "".join(f"{name},,\n" for name in [*files, "tiny_extra-1.5.dist-info/RECORD"])
-    with zipfile.ZipFile(folder / "tiny_extra-1.5-py3-none-any.whl", "w") as wheel:
-        for name, text in {**files, "tiny_extra-1.5.dist-info/RECORD": record}.items():
-            wheel.writestr(name, text)
-    monkeypatch.setenv("STACKCTL_WHEELHOUSE", str(folder))
+def wheelhouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave pip nothing but a wheelhouse with one tiny package."""
+    monkeypatch.setenv("STACKCTL_WHEELHOUSE", str(make_wheelhouse(tmp_path / "wheelhouse")))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    return folder
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("wheelhouse")
 def test_packages_of_served_models_are_added_above_what_the_services_run_on() -> None:
-    python = environments.serving_environment(("tiny-extra>=1",), silent)
-    code = "import tiny_extra, numpy, mlflow.pyfunc, stackctl.serving; print(tiny_extra.VALUE, numpy.__file__)"
+    python = environments.serving_environment((f"{PACKAGE}>=1",), silent)
+    code = f"import {MODULE} as extra, numpy, mlflow.pyfunc, stackctl.serving; print(extra.VALUE, numpy.__file__)"
     value, numpy = process.run([python, "-c", code]).stdout.split()
     assert value == "42"
     assert numpy == __import__("numpy").__file__
-    assert environments.serving_environment(("tiny-extra>=1",), silent) == python
+    assert environments.serving_environment((f"{PACKAGE}>=1",), silent) == python
     assert environments.serving_environment((), silent) == Path(sys.executable)
-    missing = process.run([sys.executable, "-c", "import tiny_extra"], check=False)
+    missing = process.run([sys.executable, "-c", f"import {MODULE}"], check=False)
     assert missing.returncode != 0
 
     with pytest.raises(StackctlError, match=r"no-such-package(.|\n)*") as caught:
-        environments.serving_environment(("tiny-extra", "no-such-package"), silent)
+        environments.serving_environment((PACKAGE, "no-such-package"), silent)
     assert "serving.packages" in caught.value.message
     assert len(list((cache_folder() / "environments").glob("serving-*"))) == 1
