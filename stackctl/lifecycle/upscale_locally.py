@@ -184,4 +184,8 @@ def _failed(work: Work, number: int, why: str) -> Upscaled:
 def _free_memory() -> int:
     import psutil
 
-    return int(psutil.virtual_memory().available * MEMORY_SHARE)
+    from stackctl.serving.memory import Memory
+
+    free = psutil.virtual_memory().available
+    limit = Memory.read({}).limit  # of the control group, as in a container
+    return int(min(free, limit or free) * MEMORY_SHARE)
