@@ -17,7 +17,7 @@ from flask_demo import errors
 from flask_demo.access_log import add_access_log, stderr_logger
 from flask_demo.config import DemoConfig
 from flask_demo.errors import DemoError
-from flask_demo.panel import labels, say_when
+from flask_demo.panel import comparable, labels, say_when
 from flask_demo.security import MemoryRequest, protect
 from flask_demo.state import DemoState
 from flask_demo.views import make_blueprint, remember_error, wants_page
@@ -50,6 +50,7 @@ def create_app(config: DemoConfig) -> Flask:
     app.register_blueprint(make_blueprint(state, limiter))
     app.add_template_filter(say_when, "when")
     app.add_template_global(labels, "labels")
+    app.add_template_global(comparable, "comparable")
     _answer_errors(app, state, limiter)
     return app
 

@@ -26,6 +26,14 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class TakenBack:
+    """A version that failed while it served, and why; the one before it serves again."""
+
+    version: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class ServedModel:
     """What `GET /model` says: the version that serves (None: none does) and what is known of it."""
 
@@ -41,11 +49,14 @@ class ServedModel:
     scale: int | None = None
     max_input_pixels: int | None = None
     stale_since: str | None = None
+    evaluation: str | None = None
+    taken_back: TakenBack | None = None
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> ServedModel:
         """Return the model of a `GET /model` document; what is missing there is None here."""
         candidate = document.get("candidate")
+        taken_back = document.get("taken_back")
         image = document.get("image") or {}
         metrics = document.get("metrics") or {}
         return cls(
@@ -65,6 +76,8 @@ class ServedModel:
             scale=image.get("scale"),
             max_input_pixels=image.get("max_input_pixels"),
             stale_since=_text(document.get("stale_registry_since")),
+            evaluation=_text(document.get("evaluation_digest")),
+            taken_back=TakenBack(str(taken_back.get("version")), str(taken_back.get("reason"))) if taken_back else None,
         )
 
 

@@ -58,6 +58,7 @@ class Panel:
     version: str | None
     run_id: str | None
     figures: tuple[Figure, ...]
+    evaluation: str | None
     promoted_at: str | None
     since: str | None
     scale: int | None
@@ -115,6 +116,11 @@ def labels(panels: Sequence[Panel]) -> list[str]:
     return list(dict.fromkeys(figure.label for panel in panels for figure in panel.figures))
 
 
+def comparable(panels: Sequence[Panel]) -> bool:
+    """Return whether the figures of `panels` may be compared: False when they were measured on different photos."""
+    return len({panel.evaluation for panel in panels if panel.figures and panel.evaluation}) < 2
+
+
 def notices(model: ServedModel, target: Target) -> tuple[Notice, ...]:
     """Return what to know about `model`: a candidate beside it, a registry out of reach, the last thing that failed."""
     told = []
@@ -132,6 +138,9 @@ def notices(model: ServedModel, target: Target) -> tuple[Notice, ...]:
             told.append(Notice("calm", f"Version {candidate.version} is ready for {target.stage}."))
         else:
             told.append(Notice("calm", f"Version {candidate.version} is being prepared."))
+    if model.taken_back:
+        back = model.taken_back
+        told.append(Notice("warn", f"Version {back.version} was taken back.", hint=goes_on, detail=back.reason))
     said = any(notice.detail and notice.detail == model.error for notice in told)
     if model.error and model.version and not said:
         told.append(Notice("warn", model.error, hint=goes_on))
@@ -157,6 +166,7 @@ def _panel(model: ServedModel, target: Target, mlflow_url: str, *, reachable: bo
         version=model.version,
         run_id=model.run_id,
         figures=figures(model.metrics),
+        evaluation=model.evaluation,
         promoted_at=model.promoted_at,
         since=model.since,
         scale=model.scale,

@@ -81,6 +81,7 @@ class ModelServer:
             "run_id": version.run_id if version else None,
             "digest": serving.digest if serving else None,
             "metrics": dict(version.metrics) if version else {},
+            "evaluation_digest": version.evaluation if version else None,
             "params": dict(version.params) if version else {},
             "promoted_at": version.promoted_at if version else None,
             "since": self._lineup.since,

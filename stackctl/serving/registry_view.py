@@ -12,6 +12,7 @@ from stackctl.models.alignment import align, arrival_tag
 from stackctl.models.history import Event, events_of, last_arrival, moment, record
 from stackctl.models.registry import Registry
 from stackctl.models.rest import Rest
+from stackctl.models.tags import EVALUATION_DIGEST
 from stackctl.models.targets import PRODUCTION, Target
 from stackctl.models.versions import Production
 from stackctl.stack import Stack
@@ -52,6 +53,7 @@ class Version:
         digest: the digest its files must have; None accepts any.
         contract: the contract it claims to keep.
         promoted_at: when it was promoted (ISO 8601).
+        evaluation: digest of the data set its metrics were measured on, where that is known.
         status: ``READY`` once its files are there.
     """
 
@@ -61,6 +63,7 @@ class Version:
     digest: str | None = None
     contract: str | None = None
     promoted_at: str | None = None
+    evaluation: str | None = None
     status: str = READY
     metrics: Mapping[str, float] = field(default_factory=dict)
     params: Mapping[str, str] = field(default_factory=dict)
@@ -129,6 +132,7 @@ class MlflowView:
             digest=found.digest,
             contract=found.contract,
             promoted_at=found.tags.get(arrival_tag(self._target)),
+            evaluation=found.tags.get(EVALUATION_DIGEST),
             status=found.status,
             metrics=metrics,
             params=params,

@@ -54,6 +54,8 @@ class FakeModelServer:
         self.error: str | None = None
         self.stale_since: str | None = None
         self.contract = "image"
+        self.evaluation: str | None = None
+        self.taken_back: dict[str, Any] | None = None
         self.away = False
         self.candidate: dict[str, Any] | None = None
         self.refusal: Refusal | None = None
@@ -111,6 +113,8 @@ class FakeModelServer:
             }
             if served
             else {},
+            "evaluation_digest": self.evaluation if served else None,
+            "taken_back": self.taken_back,
             "params": {},
             "promoted_at": "2026-11-20T14:03:00Z" if served else None,
             "since": "2026-11-20T14:03:02Z" if served else None,

@@ -157,6 +157,21 @@ def test_a_version_that_takes_no_photos_is_told_before_one_is_sent(
     assert "stackctl models show super-resolution" in told
 
 
+def test_a_version_that_was_taken_back_is_told(visitor: Visitor, model_server: FakeModelServer) -> None:
+    model_server.taken_back = {"version": "2", "reason": "6 of 20 requests failed.", "at": "2026-11-20T15:00:00Z"}
+
+    assert "Version 2 was taken back. 6 of 20 requests failed. Version 1 serves on." in words(visitor)
+
+
+def test_figures_that_were_measured_on_different_photos_are_not_left_to_compare(
+    both: Visitor, model_server: FakeModelServer, staging_server: FakeModelServer
+) -> None:
+    model_server.evaluation = staging_server.evaluation = "sha256:one"
+    assert "do not compare" not in words(both)
+    staging_server.evaluation = "sha256:two"
+    assert "The figures do not compare. They were measured on different photos." in words(both)
+
+
 def test_the_servers_last_error_is_told(visitor: Visitor, model_server: FakeModelServer) -> None:
     model_server.error = "Version 3 died of SIGKILL: out of memory."
 
