@@ -31,6 +31,7 @@ class ImageModel(PythonModel):
         threads: of inference; 0 leaves the choice to the backend.
         cache_dir: folder for compiled networks; empty: none is kept.
         max_bytes, max_input_pixels, max_output_pixels: limits; 0 leaves imaging's own.
+        max_memory: bytes that one image may need while it is upscaled; 0: no limit.
     """
 
     def load_context(self, context: Any) -> None:
@@ -41,7 +42,7 @@ class ImageModel(PythonModel):
         self._network = self._load(context.artifacts, config)
 
     def _load(self, artifacts: dict[str, str], config: dict[str, Any]) -> Any:
-        """Return the network; bf16 only where its golden answers pass on this very processor, or by order."""
+        """Return the network; bf16 by order, or where it was measured and its answers pass on this very processor."""
 
         def load(precision: str) -> Any:
             return self._imaging.Network.load(
@@ -49,7 +50,7 @@ class ImageModel(PythonModel):
                 precision=precision,
                 threads=int(config.get("threads") or 0) or None,
                 cache_dir=Path(config["cache_dir"]) if config.get("cache_dir") else None,
-                bf16_allowed=True,
+                bf16_allowed=_bf16_was_measured(Path(artifacts[GOLDEN])),
             )
 
         wanted = config.get("precision") or "auto"
@@ -115,8 +116,18 @@ class ImageModel(PythonModel):
         return pd.DataFrame(rows)
 
     def _limits_of(self, config: dict[str, Any]) -> Any:
-        names = ("max_bytes", "max_input_pixels", "max_output_pixels")
+        names = ("max_bytes", "max_input_pixels", "max_output_pixels", "max_memory")
         return self._imaging.Limits(**{name: int(config[name]) for name in names if config.get(name)})
+
+
+def _bf16_was_measured(golden: Path) -> bool:
+    """Return whether bf16 was compared with fp32 before the network was registered, and is near enough."""
+    try:
+        manifest = json.loads((golden / "manifest.json").read_text())
+        measured = manifest["fidelity"]["bf16"]["psnr_db"]
+        return measured is not None and float(measured) >= float(manifest["tolerance"]["bf16_min_psnr_db"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 mlflow.models.set_model(ImageModel())

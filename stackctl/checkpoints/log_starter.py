@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stackctl.checkpoints.packaging import ImagePackage, log_image_model
+from stackctl.checkpoints.golden_pairs import STARTER
+from stackctl.checkpoints.image_package import ImagePackage
+from stackctl.checkpoints.packaging import log_image_model
 from stackctl.errors import StackctlError
 
 EXPERIMENT = "starter"
-STARTER = Path(__file__).with_name("starter")
 VERSIONS = ("v1", "v2")
 
 
@@ -39,9 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", required=True, help="name of the registered model")
     parser.add_argument("--experiment", default=EXPERIMENT, help="experiment that gets the runs")
     parser.add_argument("--folder", type=Path, default=STARTER, help="where the networks lie")
+    parser.add_argument("--only", choices=VERSIONS, help="register this one alone")
     chosen = parser.parse_args(argv)
     try:
         for package in packages(chosen.folder):
+            if chosen.only and package.source != f"starter-{chosen.only}":
+                continue
             logged = log_image_model(package, name=chosen.model, experiment=chosen.experiment)
             sys.stdout.write(json.dumps(logged.to_dict(), sort_keys=True) + "\n")
             sys.stdout.flush()

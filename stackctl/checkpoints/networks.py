@@ -149,14 +149,14 @@ def _convert(file: Path, twin: Path | None, denoise: float, work: Path, run: Run
     try:
         run(argv, {work: "/work"}, line)
     except ProcessFailed as error:
-        raise _reason(error) from error
+        raise reported(error) from error
     if not (work / "out" / REPORT).is_file():
         raise StackctlError(f"{file.name} was not converted, and nothing said why.")
     note("converted")
 
 
-def _reason(error: ProcessFailed) -> StackctlError:
-    """Return the error that the command itself reported, on a line of JSON; else its own."""
+def reported(error: ProcessFailed) -> StackctlError:
+    """Return the error that a command of this room reported, on a line of JSON; without one, the failure itself."""
     for line in reversed(error.completed.stdout.splitlines()):
         with contextlib.suppress(ValueError, KeyError, TypeError):
             said = json.loads(line)["error"]

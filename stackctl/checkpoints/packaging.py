@@ -13,16 +13,16 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from stackctl.checkpoints.image_package import CHECKPOINT_TAG, NETWORK_TAG, ImagePackage
 from stackctl.errors import StackctlError
 from stackctl.models import tags
 from stackctl.models.digest import digest_of_folder
 
-CONTRACT = "image"
 MODEL_CODE = Path(__file__).with_name("image_model.py")
 REQUIREMENTS = ("mlflow-skinny", "numpy", "opencv-python-headless", "openvino", "pandas", "pillow")
 CONFIG: Mapping[str, str | int] = {
@@ -32,47 +32,8 @@ CONFIG: Mapping[str, str | int] = {
     "max_bytes": 0,
     "max_input_pixels": 0,
     "max_output_pixels": 0,
+    "max_memory": 0,
 }
-NETWORK_TAG = "stackctl.network"
-
-
-@dataclass(frozen=True)
-class ImagePackage:
-    """What becomes one version.
-
-    Attributes:
-        network: the ONNX file, N×3×H×W RGB in 0…1 in and out.
-        golden: folder with ``manifest.json`` and the pairs it names.
-        source: where it came from, for instance ``starter-v1``; a tag of the version.
-        metrics: of its evaluation; logged on the run and the version.
-        params: how it was made.
-        evaluation: how the metrics were measured, a document kept with the run.
-        description: one sentence for a person.
-    """
-
-    network: Path
-    golden: Path
-    source: str
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    params: Mapping[str, str | int | float | bool] = field(default_factory=dict)
-    evaluation: Mapping[str, Any] = field(default_factory=dict)
-    description: str = ""
-
-    @property
-    def network_sha256(self) -> str:
-        """SHA-256 of the ONNX file in hex."""
-        return hashlib.sha256(self.network.read_bytes()).hexdigest()
-
-    @property
-    def evaluation_digest(self) -> str | None:
-        """What the metrics were measured on, or None: a hash over convention and photos, with bicubic's figures.
-
-        Bicubic's depend on the photos and the way of measuring alone, so networks are comparable where this is equal.
-        """
-        photos = [(entry["photo"], entry.get("psnr_y_bicubic")) for entry in self.evaluation.get("photos", ())]
-        if not photos:
-            return None
-        return f"sha256:{hashlib.sha256(json.dumps([self.evaluation.get('convention'), photos]).encode()).hexdigest()}"
 
 
 @dataclass(frozen=True)
@@ -116,14 +77,15 @@ def log_image_model(package: ImagePackage, *, name: str, experiment: str) -> Log
         found = _find(client, name, package)
         created = found is None
         if found is None:
+            _replay(package)
             found = _log(package, name, experiment)
         digest = found.tags.get(tags.DIGEST)
         if digest is None:
             digest = _digest_in_registry(name, str(found.version))
             client.set_model_version_tag(name, str(found.version), tags.DIGEST, digest)
-        data = evaluation_digest(package.evaluation)
-        if data is not None and tags.EVALUATION_DIGEST not in found.tags:
-            client.set_model_version_tag(name, str(found.version), tags.EVALUATION_DIGEST, data)
+        for tag, value in package.marks.items():
+            if tag not in found.tags:  # logged by an earlier stackctl
+                client.set_model_version_tag(name, str(found.version), tag, value)
     return LoggedVersion(name, str(found.version), found.run_id or "", digest, package.source, created)
 
 
@@ -146,20 +108,6 @@ def vendor_imaging(target: Path) -> Path:
     return copy
 
 
-def evaluation_digest(evaluation: Mapping[str, Any]) -> str | None:
-    """Return what tells the data of an evaluation: metrics of two versions compare where it is the same.
-
-    It covers the convention of measuring and, for each photo, its name and what plain bicubic upscaling reaches on it,
-    which depends on nothing but the photo. None where the document names no photos.
-    """
-    photos = evaluation.get("photos")
-    if not photos:
-        return None
-    facts = [{key: value for key, value in photo.items() if key == "photo" or "bicubic" in key} for photo in photos]
-    text = json.dumps([evaluation.get("convention"), facts], sort_keys=True)
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
-
-
 def requirements() -> list[str]:
     """Return what a version needs, at the versions installed here."""
     return [f"{name}=={metadata.version(name)}" for name in REQUIREMENTS]
@@ -171,8 +119,20 @@ def _check(package: ImagePackage) -> None:
             raise StackctlError(f"{file} is missing: it is part of what makes an image model.")
 
 
+def _replay(package: ImagePackage) -> None:
+    """Have the network answer its golden inputs, as every server will before it serves the version."""
+    from stackctl.imaging import ImagingError, Network, compare_golden
+
+    try:
+        result = compare_golden(package.golden, Network.load(package.network, precision="fp32"))
+    except ImagingError as error:
+        raise StackctlError(f"{package.source} cannot be run: {error}") from error
+    if not result.passed:
+        raise StackctlError(f"{package.source} does not reproduce its golden outputs: {result.reason}")
+
+
 def _find(client: Any, name: str, package: ImagePackage) -> Any:
-    """Return the newest version of ``name`` that holds this very network, or None."""
+    """Return the newest version of ``name`` that holds this very network or was made from this checkpoint, or None."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -182,11 +142,12 @@ def _find(client: Any, name: str, package: ImagePackage) -> Any:
             return None
         raise
     quote = '"' if "'" in name else "'"
-    wanted = {tags.SOURCE: package.source, NETWORK_TAG: package.network_sha256}
+    marks = package.marks
+    wanted = {tag: marks[tag] for tag in (NETWORK_TAG, CHECKPOINT_TAG) if tag in marks}
     same = [
         version
         for version in client.search_model_versions(f"name={quote}{name}{quote}")
-        if version.status == "READY" and wanted.items() <= version.tags.items()
+        if version.status == "READY" and any(version.tags.get(tag) == value for tag, value in wanted.items())
     ]
     return max(same, key=lambda version: int(version.version), default=None)
 
@@ -194,12 +155,7 @@ def _find(client: Any, name: str, package: ImagePackage) -> Any:
 def _log(package: ImagePackage, name: str, experiment: str) -> Any:
     import mlflow
 
-    marks = {
-        tags.CONTRACT: CONTRACT,
-        tags.SOURCE: package.source,
-        NETWORK_TAG: package.network_sha256,
-        **({tags.EVALUATION_DIGEST: package.evaluation_digest} if package.evaluation_digest else {}),
-    }
+    marks = {**package.marks, tags.GOLDEN: "passed"}
     mlflow.set_experiment(experiment)
     with tempfile.TemporaryDirectory(prefix="stackctl-package-") as temporary:
         imaging = vendor_imaging(Path(temporary))

@@ -3,52 +3,101 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from stackctl.checkpoints import catalogue
+from stackctl.checkpoints.networks import prepare, reported
 from stackctl.engines import Engine, Progress
-from stackctl.errors import StackctlError, UsageError
+from stackctl.errors import StackctlError
+from stackctl.lifecycle.networks import run_by_engine
 from stackctl.models import ModelVersion, Registry
+from stackctl.process import ProcessFailed
 from stackctl.stack import Stack
 
-SOURCES = ("starter",)
-"""What can be imported by name."""
 
+def import_model(
+    what: str,
+    stack: Stack,
+    engine: Engine,
+    progress: Progress,
+    *,
+    name: str | None = None,
+    place: str | None = None,
+    denoise: float | None = None,
+) -> list[ModelVersion]:
+    """Register a network as a version and return it; the starters are two. What is registered already is found.
 
-def import_model(source: str, stack: Stack, engine: Engine, progress: Progress) -> list[ModelVersion]:
-    """Import what ``source`` names into the stack's model.
+    Args:
+        what: a name of the catalogue, or a ``.pth``, ``.safetensors`` or ``.onnx`` file.
+        stack: whose registry.
+        engine: how the stack runs: converting and registering happen in its environments.
+        progress: called with (subject, what happens).
+        name: the registered model; None is the stack's own.
+        place: folder or URL that has an official checkpoint, instead of upstream's release.
+        denoise: 0 to 1, for ``realesr-general-x4v3``.
 
     Raises:
-        UsageError: there is no such source.
+        UsageError: there is no such name or file.
+        Unhealthy: MLflow does not answer.
+        MissingPrerequisite: the network must be converted, and torch is not to be had.
+        StackctlError: the network was refused, or could not be fetched, converted or registered.
     """
-    match source:
-        case "starter":
-            return import_starter(stack, engine, progress)
-        case other:
-            raise UsageError(f"There is no source {other!r}. There is: {', '.join(SOURCES)}.")
+    model = name or stack.settings.model
+    with Registry.of(stack) as registry:
+        registry.find_model(model)  # a registry that does not answer is reported before seconds are spent
+        if what in catalogue.STARTERS:
+            only = what.removeprefix("starter").removeprefix("-")
+            argv = ["python", "-m", "stackctl.checkpoints.log_starter", "--model", model]
+            logged = _register([*argv, *(["--only", only] if only else [])], "starter", None, engine, progress)
+        else:
+            logged = _import_network(what, model, engine, progress, place, denoise)
+        return [registry.version(model, str(entry["version"]), metrics=True) for entry in logged]
 
 
 def import_starter(stack: Stack, engine: Engine, progress: Progress) -> list[ModelVersion]:
     """Register the two starter networks as versions of the stack's model and return them, oldest first.
 
-    It runs where the model server's packages are. Versions that are registered already are found, not made again.
-
     Raises:
         Unhealthy: MLflow does not answer.
-        ProcessFailed: the networks could not be registered; the message quotes the output.
+        StackctlError: the networks could not be registered.
     """
-    model = stack.settings.model
-    with Registry.of(stack) as registry:
-        registry.find_model(model)  # a registry that does not answer is reported before seconds are spent
-        progress("starter", "registering")
-        argv = ["python", "-m", "stackctl.checkpoints.log_starter", "--model", model]
-        logged = _logged(engine.run_once("serving", argv).stdout)
-        if not logged:
-            raise StackctlError("The starter networks were not registered.", "See `stackctl logs mlflow`.")
-        for entry in logged:
-            progress(
-                "starter", f"version {entry['version']} {'registered' if entry['created'] else 'is there already'}"
-            )
-        return [registry.version(model, str(entry["version"]), metrics=True) for entry in logged]
+    return import_model("starter", stack, engine, progress)
+
+
+def _import_network(
+    what: str, model: str, engine: Engine, progress: Progress, place: str | None, denoise: float | None
+) -> list[dict[str, Any]]:
+    network = prepare(what, run=run_by_engine(engine), progress=progress, source=place, denoise=denoise)
+    argv = ["python", "-m", "stackctl.checkpoints.log_network", "--model", model, "--source", network.source]
+    with tempfile.TemporaryDirectory(prefix="stackctl-import-") as temporary:
+        folder = Path(temporary)  # the command sees this folder alone
+        shutil.copyfile(network.path, folder / "network.onnx")
+        if network.golden is None:
+            argv += ["--onnx", "{mount:/network}/network.onnx"]
+        else:
+            shutil.copytree(network.path.parent, folder, dirs_exist_ok=True)
+            argv += ["--folder", "{mount:/network}"]
+        return _register(argv, network.source, folder, engine, progress)
+
+
+def _register(
+    argv: Sequence[str], subject: str, folder: Path | None, engine: Engine, progress: Progress
+) -> list[dict[str, Any]]:
+    progress(subject, "registering")
+    mounts = None if folder is None else {folder: "/network"}
+    try:
+        logged = _logged(engine.run_once("serving", argv, mounts=mounts).stdout)
+    except ProcessFailed as error:
+        raise reported(error) from error
+    if not logged:
+        raise StackctlError(f"{subject} was not registered.", "See `stackctl logs mlflow`.")
+    for entry in logged:
+        progress(subject, f"version {entry['version']} {'registered' if entry['created'] else 'is there already'}")
+    return logged
 
 
 def _logged(output: str) -> list[dict[str, Any]]:

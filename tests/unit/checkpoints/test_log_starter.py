@@ -11,7 +11,7 @@ import pytest
 from support.mlflow_server import MlflowServer
 
 from stackctl import process
-from stackctl.checkpoints.log_starter import STARTER
+from stackctl.checkpoints.golden_pairs import STARTER
 from stackctl.models import Registry
 
 pytestmark = pytest.mark.slow

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from stackctl.checkpoints.image_package import ImagePackage
 from stackctl.checkpoints.log_starter import packages
-from stackctl.checkpoints.packaging import ImagePackage, log_image_model, requirements, vendor_imaging
+from stackctl.checkpoints.packaging import log_image_model, requirements, vendor_imaging
 from stackctl.errors import StackctlError
 
 
