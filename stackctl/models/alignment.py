@@ -54,7 +54,10 @@ def align(
     if not settled:
         set_names(registry, found, target, winner, version.stage)
     moved = now or datetime.now(UTC)
-    event = record(registry, model, _event(pair, target, winner, agreed, by, moved, arrived=arrived))
+    before = next(
+        (number for number in (known.version if known else None, agreed) if number not in (None, winner)), None
+    )
+    event = record(registry, model, _event(pair, target, winner, before, by, moved, arrived=arrived))
     if not arrived:
         registry.set_version_tag(model, winner, arrival_tag(target), iso(moved))
     return event
@@ -81,7 +84,7 @@ def arrival_tag(target: Target) -> str:
 
 
 def _event(
-    pair: Production, target: Target, winner: str, agreed: str | None, by: str, now: datetime, *, arrived: bool
+    pair: Production, target: Target, winner: str, before: str | None, by: str, now: datetime, *, arrived: bool
 ) -> Event:
     if pair.agrees:
         reason = f"stage and alias of {target.stage} were moved to version {winner}"
@@ -90,4 +93,4 @@ def _event(
             f"stage {target.stage} led to version {pair.stage or 'none'}, alias {target.alias} to "
             f"{pair.alias or 'none'}: version {winner} counts, both lead to it now"
         )
-    return Event(moment(now), "aligned" if arrived else "elsewhere", target.name, winner, agreed, by, reason)
+    return Event(moment(now), "aligned" if arrived else "elsewhere", target.name, winner, before, by, reason)
