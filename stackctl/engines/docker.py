@@ -92,6 +92,7 @@ class DockerEngine:
     def restart(self, services: Sequence[str], progress: Progress) -> None:
         """Stop the named services (all: none named) and start them again, with changed settings if there are any."""
         names = self._known(services)
+        self.prepare(progress)  # what cannot be built is told while everything still runs
         for name in names:
             progress(name, "stopping")
         self._by_name(["stop", *names])
@@ -148,7 +149,7 @@ class DockerEngine:
             options.append(f"--user={os.getuid()}:{os.getgid()}")
         variables: dict[str, str] = {}
         if environment == "train":
-            command = self._train_command(options, dict(env or {}))
+            command = self._train_command(options, dict(env or {}), _told(on_line))
         else:
             command, variables = self._service_command(environment, options, dict(env or {}))
         try:
@@ -228,8 +229,8 @@ class DockerEngine:
         command += [f"--env={name}" for name in env]
         return [*command, environment], {**variables, **env}
 
-    def _train_command(self, options: list[str], env: dict[str, str]) -> list[str]:
-        reference = images.ensure(self.stack, ["train"], _silent)["train"]
+    def _train_command(self, options: list[str], env: dict[str, str], progress: Progress) -> list[str]:
+        reference = images.ensure(self.stack, ["train"], progress)["train"]
         network = f"{self.stack.project}_backend"
         command = ["docker", "run", "--init", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--shm-size=1g"]
         command += ["--pull=never", f"--label=stackctl.project={self.stack.project}", *options]
@@ -265,6 +266,11 @@ def _mounted(part: str, mounts: Mapping[Path, str]) -> str:
     for target in mounts.values():
         part = part.replace(f"{{mount:{target}}}", target)
     return part
+
+
+def _told(on_line: Callable[[str], None] | None) -> Progress:
+    """Return a progress that a command's own listener hears: what it needs may take minutes to be made."""
+    return _silent if on_line is None else lambda subject, what: on_line(f"{subject}: {what}")
 
 
 def _silent(_subject: str, _what: str) -> None:

@@ -16,6 +16,9 @@ from stackctl.stack.environment import webhook_urls
 LOAD_SECONDS = 120.0
 """How long a model server that just started may take to load the version that is in Production."""
 POLL_SECONDS = 0.3
+CONFIG_FILES = {"docker": "compose.yaml", "local": "supervisord.conf"}
+WEBHOOK_KEY = "webhook_key"
+"""The secret that MLflow encrypts webhooks' secrets with, as the services' configuration names it."""
 WEBHOOK = "stackctl-"
 """How the names of the webhooks begin that are made here."""
 
@@ -50,6 +53,10 @@ def _have_servers_woken(stack: Stack, progress: Progress) -> None:
     """Have MLflow call each model server when an alias changes; they poll as well, so nothing depends on it."""
     if stack.settings.mlflow.kind != "bundled":
         progress("webhook", "none: MLflow is not the stack's own; the model servers poll it")
+        return
+    config = stack.home / CONFIG_FILES[stack.settings.engine]
+    if WEBHOOK_KEY not in config.read_text():  # MLflow would lose the webhooks' secrets at its next start
+        progress("webhook", f"none: {config.name} was made before there were any; the model servers poll MLflow")
         return
     from stackctl.models.rest import Rest
     from stackctl.models.webhooks import ensure_webhook, remove_webhooks

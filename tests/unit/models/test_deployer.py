@@ -135,6 +135,7 @@ def test_without_a_staging_server_production_is_all_there_is(mlflow_server: Mlfl
         assert stage.at() == (None, "1")
 
 
+@pytest.mark.slow
 def test_a_version_waits_for_its_evaluation_and_holds_nobody_up(mlflow_server: MlflowServer) -> None:
     with scene(mlflow_server, "later", 28.0, staged=False) as stage:
         stage.run()
