@@ -103,6 +103,8 @@ class Deployer:
             try:
                 while self.step():
                     self._health.beat()
+                if pause != POLL:
+                    self._health.tell("watching", "goes on")
                 pause = POLL
             except StackctlError as error:
                 self._health.tell("waiting", error.message)

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 from support.following_server import FollowingServer
 from support.mlflow_server import MlflowServer
 from support.promotions import QUICK, DyingTransport, Killed
 
-from stackctl.errors import StackctlError, Unhealthy, UsageError
+from stackctl.errors import Unhealthy, UsageError
 from stackctl.models import Registry, history, tags
+from stackctl.models.clock import SystemClock
 from stackctl.models.deployer import Deployer, Policy
 from stackctl.models.deployer_health import Health, serve_health
 from stackctl.models.gates import MetricGate
@@ -194,10 +196,38 @@ def test_killed_between_two_calls_it_goes_on_after_its_restart(
         assert len(arrivals) == 1
 
 
-def test_mlflow_that_is_away_decides_nothing() -> None:
+class Pauses(SystemClock):
+    """Does not wait, remembers for how long, and ends the deployer at its n-th rest."""
+
+    def __init__(self, number: int) -> None:
+        self.seen: list[float] = []
+        self._number = number
+
+    def sleep(self, seconds: float) -> None:
+        """Note a pause."""
+        self.seen.append(seconds)
+        if len(self.seen) == self._number:
+            raise KeyboardInterrupt
+
+
+def test_it_outlives_a_registry_that_is_away_and_asks_more_and_more_seldom() -> None:
+    asked = 0
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        nonlocal asked
+        asked += 1
+        if asked <= 6:
+            raise httpx.ConnectError("refused", request=request)
+        return httpx.Response(404, json={"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "none"})
+
+    health, clock = Health(), Pauses(8)
     policy = Policy("away", MetricGate("psnr_y"), (), "deployer of test")
-    with Registry("http://127.0.0.1:9") as registry, pytest.raises(StackctlError):
-        Deployer(registry, policy, Health()).step()
+    with Registry("http://mlflow", transport=httpx.MockTransport(answer)) as registry:
+        deployer = Deployer(registry, policy, health, clock=clock)
+        with pytest.raises(KeyboardInterrupt):
+            deployer.run()
+    assert clock.seen == [4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 2.0, 2.0]
+    assert health.to_dict()["event"] == "watching"
 
 
 def test_its_health_is_asked_over_http_and_is_bad_once_it_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
