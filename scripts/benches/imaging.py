@@ -202,12 +202,12 @@ def _all_but_inference(bench: Bench) -> Iterator[Row]:
             rounds = []
             for _ in range(4):
                 spent = [
-                    engine.call("upscale", source=photo, target=bench.result(f"replayed.{name}"), format=name)[0]
+                    engine.call("cpu_of_upscale", source=photo, target=bench.result(f"replayed.{name}"), format=name)
                     for photo in photos
                 ]
                 rounds.append(sum(spent))
             value = min(rounds[1:]) * 1000 / megapixels
-            yield at_most(f"{name}: all but inference, per output megapixel, one core", value, "ms", bar)
+            yield at_most(f"{name}: all but inference, CPU per output megapixel, one core", value, "ms", bar)
 
 
 def _tiling(bench: Bench) -> Iterator[Row]:
