@@ -9,7 +9,7 @@ from support.browser import launch, listen
 from support.cli import Cli
 from support.demo_page import a_file, wait_for_result
 from support.golden import starter_pair
-from support.served import upscale, url_of
+from support.served import served_model, upscale, url_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
@@ -45,3 +45,30 @@ def test_an_open_page_follows_a_promotion_by_itself(promoted: Cli, tmp_path: Pat
     answer = upscale(promoted, sent)
     assert answer.version == "2"
     assert (tmp_path / "got.png").read_bytes() == answer.data
+
+
+def test_a_staging_server_brings_the_comparison(promoted: Cli) -> None:
+    assert promoted.folder
+    settings = promoted.folder / "stack.yaml"
+    settings.write_text(settings.read_text().replace("staging: false", "staging: true"))
+    promoted.run("up")
+    in_production = served_model(promoted)["version"]
+    other = "1" if in_production == "2" else "2"
+    promoted.run("promote", "super-resolution", other, "--to", "staging")
+
+    with launch() as browser:
+        page = browser.new_page()
+        page.set_default_timeout(30_000)
+        complaints = listen(page)
+        page.goto(url_of(promoted, "demo"))
+        headers = page.get_by_role("columnheader").all_inner_texts()
+        page.locator("#photo").set_input_files(a_file(starter_pair(1).input))
+        wait_for_result(page, in_production)
+        page.get_by_role("radio", name="Compare versions").check()
+        wait_for_result(page, other)
+
+        words = [" ".join(header.split()) for header in headers]
+        assert words == [f"Production Version {in_production}", f"Staging Version {other}"]
+        divider = f"Divider between version {in_production} in Production and version {other} in Staging"
+        assert page.get_by_role("slider").get_attribute("aria-label") == divider
+        assert complaints.all() == []
