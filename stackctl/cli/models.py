@@ -80,12 +80,16 @@ def _models_table(models: Sequence[RegisteredModel]) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("model", "latest", "production", "created", box=None, padding=(0, 2, 0, 0), header_style="dim")
+    from stackctl.models.targets import STAGING
+
+    columns = ("model", "latest", "production", "staging", "created")
+    table = Table(*columns, box=None, padding=(0, 2, 0, 0), header_style="dim")
     for model in models:
         production = model.production
         mark = "" if production.agrees else f" (alias {production.alias or 'none'}, stage {production.stage or 'none'})"
         created = f"{model.created_at:%Y-%m-%d}"
-        table.add_row(Text(model.name), model.latest or "–", (production.version or "–") + mark, created)
+        staged = model.pair(STAGING).version or "–"
+        table.add_row(Text(model.name), model.latest or "–", (production.version or "–") + mark, staged, created)
     return table
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stackctl.models import tags as names
-from stackctl.models.targets import PRODUCTION, Target
+from stackctl.models.targets import PRODUCTION, STAGING, Target
 
 
 @dataclass(frozen=True)
@@ -164,6 +164,7 @@ class RegisteredModel:
             "latest": self.latest,
             "production": self.production.version,
             "production_agrees": self.production.agrees,
+            "staging": self.pair(STAGING).version,
             "aliases": dict(self.aliases),
             "stages": dict(self.stages),
             "tags": dict(self.tags),

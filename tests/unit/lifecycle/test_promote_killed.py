@@ -65,16 +65,20 @@ def test_killed_after_a_change_stage_alias_and_server_converge(
         assert events == [("promote", "2")] * decided + [("promote", "1")]
 
 
+@pytest.mark.parametrize("words", [("promote", "2"), ("rollback",)], ids=["promote", "rollback"])
 def test_killed_for_good_the_command_leaves_a_journal_that_the_next_one_undoes(
-    mlflow_server: MlflowServer, tmp_path: Path
+    mlflow_server: MlflowServer, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
-    with scene(mlflow_server, tmp_path, "kill-9") as stage:
+    with scene(mlflow_server, tmp_path, f"kill-9-{words[0]}") as stage:
+        stage.promote("2")
         stage.promote("1")
         stage.server.never_prepares = True
         ports = {"mlflow": mlflow_server.url, "serving": stage.server.url}
         lines = "".join(f"  {name}: {url.rsplit(':', 1)[-1]}\n" for name, url in ports.items())
         (tmp_path / "stack.yaml").write_text(f"name: test-stack\nmodel: {stage.model}\nports:\n{lines}")
-        command = process.start([sys.executable, "-m", "stackctl", "-C", str(tmp_path), "promote", stage.model, "2"])
+        verb, *version = words
+        argv = [sys.executable, "-m", "stackctl", "-C", str(tmp_path), verb, stage.model, *version]
+        command = process.start(argv)
         try:
             _await(lambda: stage.state()[2] == "2")
         finally:

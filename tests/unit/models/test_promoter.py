@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
 import pytest
 from support.memory_mlflow import URL, MemoryMlflow
 from support.promotions import DyingTransport, Killed
 
+from stackctl.errors import Unhealthy
 from stackctl.lifecycle.exclusive import owner_of
 from stackctl.lifecycle.promote import recover, rollback
 from stackctl.models import Registry, UnknownVersion
@@ -104,6 +106,31 @@ def test_these_are_the_changes_of_a_promotion() -> None:
         "DELETE registered-models/alias",  # candidate
         "DELETE registered-models/delete-tag",  # the journal
     ]
+
+
+class Leaving(httpx.BaseTransport):
+    """An MLflow that goes away at a change and comes back when told."""
+
+    def __init__(self, inner: MemoryMlflow, change: str) -> None:
+        self._inner = inner
+        self.change: str | None = change
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if self.change is not None and request.method != "GET" and request.url.path.endswith(self.change):
+            raise httpx.ConnectError("connection refused", request=request)
+        return self._inner.handle_request(request)
+
+
+@pytest.mark.parametrize(("change", "decided"), [("registered-models/alias", False), ("transition-stage", True)])
+def test_an_mlflow_that_goes_away_half_way_leaves_nothing_in_between(change: str, decided: bool) -> None:
+    mlflow = MemoryMlflow()
+    promote(mlflow, "1")
+    leaving = Leaving(mlflow, change)
+    with pytest.raises(Unhealthy, match="decided for Production" if decided else "cannot be reached"):
+        promote(mlflow, "2", registry=Registry(URL, transport=leaving))
+    promoter(mlflow.registry()).recover("m")
+    wanted = "2" if decided else "1"
+    assert state(mlflow) == (wanted, wanted, None, False)
 
 
 @pytest.mark.parametrize("at", range(1, 10))
