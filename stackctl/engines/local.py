@@ -170,8 +170,9 @@ class LocalEngine:
     ) -> Completed:
         """Run one command in the services' or the training environment; see ``Engine.run_once``."""
         command = [_mounted(part, mounts or {}) for part in argv]
+        progress = _told(on_line)
         packaged = environment == "serving"
-        python = self._serving_python(_silent) if packaged else environments.interpreter(environment, _silent)
+        python = self._serving_python(progress) if packaged else environments.interpreter(environment, progress)
         return self._run(python, command, env or {}, on_line)
 
     def _run(
@@ -375,6 +376,11 @@ def _without_foreign(environment: Mapping[str, str]) -> list[str]:
     """Return the beginning of a command that runs without the caller's own settings of the services."""
     unset = [part for name in foreign_variables(os.environ, environment) for part in ("-u", name)]
     return ["env", *unset]
+
+
+def _told(on_line: Callable[[str], None] | None) -> Progress:
+    """Return a progress that a command's own listener hears: what it needs may take minutes to be made."""
+    return _silent if on_line is None else lambda subject, what: on_line(f"{subject}: {what}")
 
 
 def _silent(_subject: str, _what: str) -> None:
