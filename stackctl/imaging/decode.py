@@ -1,22 +1,22 @@
 """Encoded bytes to pixels: turned upright, bit depth kept, grey kept grey.
 
 Pillow decodes 8 bits and 16-bit grey, because it refuses truncated files; OpenCV decodes 16-bit colour, which Pillow
-would reduce. PNG checksums are verified here: both decoders skip them.
+would reduce. What neither notices, `integrity` does.
 """
 
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import metadata
-from .errors import CorruptImage
+from .errors import CorruptImage, ImageTooLarge, ImagingError
+from .integrity import check_png, read_jpeg, with_other_end
 from .probe import ImageInfo, open_lazily, orientation_of
+from .tiff_header import ASSOCIATED, EXTRA, PHOTOMETRIC, read_directory
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -46,16 +46,20 @@ def decode(data: bytes, info: ImageInfo) -> Decoded:
 
     Raises:
         CorruptImage: the bytes end early, fail their checksums or contradict their header.
+        UnsupportedFormat: a JPEG with another coding than baseline or progressive.
+        ImageTooLarge: there is not enough memory.
     """
     if info.format == "png":
-        _check_png(data)
+        check_png(data)
     image = open_lazily(data, info.format)
     deep_colour = info.bit_depth == 16 and info.source_mode not in {"I;16", "I;16B", "I;16L", "I;16N"}
     try:
         carried = metadata.read(image, keep_icc=info.source_mode != "CMYK")
-        pixels = _deep(data, info, image) if deep_colour else _plain(image, info)
-    except CorruptImage:
+        pixels = _deep(data, info, image) if deep_colour else _plain(data, image, info)
+    except ImagingError:
         raise
+    except MemoryError as error:
+        raise ImageTooLarge(f"There is not enough memory to decode {info.width}×{info.height} pixels.") from error
     except Exception as error:  # whatever a decoder raises on broken bytes means that they are broken
         raise CorruptImage(f"The {info.format} image cannot be decoded: {error}") from error
     if deep_colour or orientation_of(image) == info.orientation:  # Pillow turns TIFF files by itself and drops the tag
@@ -67,16 +71,45 @@ def decode(data: bytes, info: ImageInfo) -> Decoded:
     return Decoded(np.ascontiguousarray(pixels[..., :-1]), np.ascontiguousarray(pixels[..., -1]), carried)
 
 
-def _plain(image: Image.Image, info: ImageInfo) -> Levels:
+def _plain(data: bytes, image: Image.Image, info: ImageInfo) -> Levels:
     image.load()
+    if info.format == "jpeg":
+        _check_jpeg(data, image)
     if info.bit_depth == 16:
-        return np.asarray(image).astype(np.uint16)[:, :, None]
+        return _deep_grey(image, info)
     if image.mode == "CMYK":
         image = _from_cmyk(image)
     elif image.mode != _WANTED[info.mode]:
+        if info.format == "png" and info.mode == "grey_alpha":
+            _widen_key(data, image)
         image = image.convert(_WANTED[info.mode])
     pixels = np.asarray(image, dtype=np.uint8)
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def _deep_grey(image: Image.Image, info: ImageInfo) -> Levels:
+    levels = np.asarray(image).astype(np.uint16)
+    if info.format == "tiff" and image.tag_v2.get(PHOTOMETRIC) == 0:  # type: ignore[attr-defined]
+        levels = ~levels  # white is zero, which Pillow minds in 8 bits only
+    if info.mode == "grey_alpha":
+        opaque = np.where(levels == image.info["transparency"], 0, 65535).astype(np.uint16)
+        return np.dstack([levels, opaque])
+    return levels[:, :, None]
+
+
+def _widen_key(data: bytes, image: Image.Image) -> None:
+    """Stretch the transparent level of 2 and 4 bits as the pixels were: Pillow compares it as it stands in the file."""
+    depth, key = data[24], image.info.get("transparency")
+    if depth in {2, 4} and isinstance(key, int):
+        image.info["transparency"] = key * 255 // (2**depth - 1)
+
+
+def _check_jpeg(data: bytes, image: Image.Image) -> None:
+    """Refuse a JPEG with missing bits: libjpeg makes up flat ones."""
+    other = open_lazily(with_other_end(data, read_jpeg(data)), "jpeg")
+    other.load()
+    if image.tobytes() != other.tobytes():
+        raise CorruptImage("The jpeg image holds fewer pixels than its header promises.")
 
 
 def _from_cmyk(image: Image.Image) -> Image.Image:
@@ -104,12 +137,23 @@ def _deep(data: bytes, info: ImageInfo, image: Image.Image) -> Levels:
     read = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     if read is None or read.dtype != np.uint16:
         raise CorruptImage(f"The 16-bit {info.format} image cannot be decoded.")
-    pixels = read[:, :, None] if read.ndim == 2 else read
+    pixels: Levels = np.asarray(read, dtype=np.uint16)
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
     if info.mode == "grey_alpha":
         pixels = pixels[:, :, [0, pixels.shape[2] - 1]]
     elif pixels.shape[2] >= 3:
-        pixels = pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]]
-    return np.asarray(pixels, dtype=np.uint16)
+        pixels = pixels[:, :, [2, 1, 0, 3][: info.channels]]
+    if info.format == "tiff" and info.has_alpha and read_directory(data).one(EXTRA, 0) == ASSOCIATED:
+        pixels = _divided_by_alpha(pixels)
+    return pixels
+
+
+def _divided_by_alpha(pixels: Levels) -> Levels:
+    """Return 16-bit pixels whose colours are no longer multiplied by their alpha."""
+    alpha = np.maximum(pixels[:, :, -1:], 1).astype(np.float32)
+    colour = np.minimum(np.rint(pixels[:, :, :-1] * (np.float32(65535) / alpha)), 65535)
+    return np.dstack([colour.astype(np.uint16), pixels[:, :, -1]])
 
 
 def _turn(pixels: Levels, orientation: int) -> Levels:
@@ -121,20 +165,3 @@ def _turn(pixels: Levels, orientation: int) -> Levels:
     if orientation in {3, 4, 7, 8}:
         pixels = pixels[::-1]
     return pixels
-
-
-def _check_png(data: bytes) -> None:
-    """Walk the chunks up to IEND and compare their checksums."""
-    at = 8
-    view = memoryview(data)
-    while at + 12 <= len(data):
-        (length,) = struct.unpack_from(">I", data, at)
-        end = at + 8 + length
-        if end + 4 > len(data):
-            break
-        if zlib.crc32(view[at + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
-            raise CorruptImage(f"The png image is damaged: the checksum at byte {end} is wrong.")
-        if data[at + 4 : at + 8] == b"IEND":
-            return
-        at = end + 4
-    raise CorruptImage("The png image ends before its last part.")

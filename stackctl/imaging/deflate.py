@@ -46,6 +46,11 @@ def joined_adler(first: int, second: int, length: int) -> int:
     return high << 16 | low
 
 
+def inflater() -> Any:
+    """Return a decompressor of one zlib stream, as `zlib.decompressobj` makes it."""
+    return _library().decompressobj()
+
+
 def _stream(window: int) -> Any:
     return _library().compressobj(_LEVEL, zlib.DEFLATED, window, _MEMORY, zlib.Z_RLE)
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .errors import AnimatedImage, CorruptImage, ImageTooLarge, ImagingError, UnsupportedFormat
+from .integrity import png_chunks
 from .options import FORMATS, Format, Limits
+from .tiff_header import ASSOCIATED, BITS, EXTRA, SAMPLES, UNASSOCIATED, Directory, check_tiff, read_directory
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -35,6 +37,7 @@ _PNG_KINDS = {0: "grey", 2: "rgb", 4: "grey_alpha", 6: "rgba"}
 _ORIENTATION = 0x0112
 _TURNED = frozenset({5, 6, 7, 8})
 _ICC_TAG = 34675
+_MOST_CHUNKS_BEFORE_ROWS = 5_000
 
 
 @dataclass(frozen=True)
@@ -86,25 +89,31 @@ def probe(data: bytes, limits: Limits | None = None) -> ImageInfo:
     if len(data) > limits.max_bytes:
         raise ImageTooLarge(f"The image has {len(data):,} bytes; at most {limits.max_bytes:,} are accepted.")
     kind = sniff(data)
+    if kind == "png":
+        _check_png_header(data)
+    directory = read_directory(data) if kind == "tiff" else None
+    if directory:
+        check_tiff(directory)
     image = open_lazily(data, kind)
     try:
-        return _describe(image, kind, data, limits)
+        return _describe(image, kind, data, limits, directory)
     except ImagingError:
         raise
     except Exception as error:  # a header whose fields contradict their own types
         raise CorruptImage(f"The {kind} header cannot be read: {error}") from error
 
 
-def _describe(image: Image.Image, kind: Format, data: bytes, limits: Limits) -> ImageInfo:
+def _describe(image: Image.Image, kind: Format, data: bytes, limits: Limits, directory: Directory | None) -> ImageInfo:
     width, height = _stored_size(image)
     if width < 1 or height < 1:
         raise CorruptImage(f"The {kind} header gives a size of {width}×{height}.")
     if width * height > limits.max_input_pixels:
         raise ImageTooLarge(f"The image has {width}×{height} pixels; at most {limits.max_input_pixels:,} are accepted.")
-    frames = int(getattr(image, "n_frames", 1))
-    if frames > 1 and kind != "jpeg":  # a JPEG with more pictures (MPO) says which one is the image: the first
-        raise AnimatedImage(f"The {kind} image has {frames} frames or pages; exactly one is accepted.")
-    mode, depth = _pixels(image, kind, data)
+    # A JPEG with more pictures (MPO) says which one is the image: the first. A TIFF's pages were counted before.
+    frames = int(getattr(image, "n_frames", 1)) if kind in {"png", "webp"} else 1
+    if frames > 1:
+        raise AnimatedImage(f"The {kind} image has {frames} frames; exactly one is accepted.")
+    mode, depth = _pixels(image, kind, data, directory)
     orientation = orientation_of(image)
     if orientation in _TURNED:
         width, height = height, width
@@ -159,7 +168,7 @@ def open_lazily(data: bytes, kind: Format) -> Image.Image:
         raise CorruptImage(f"The {kind} header cannot be read: {error}") from error
 
 
-def _pixels(image: Image.Image, kind: Format, data: bytes) -> tuple[str, int]:
+def _pixels(image: Image.Image, kind: Format, data: bytes, directory: Directory | None) -> tuple[str, int]:
     """Return (mode, bit depth) of what decoding gives."""
     if kind == "png":
         depth, colour = struct.unpack_from(">BB", data, 24)
@@ -168,7 +177,7 @@ def _pixels(image: Image.Image, kind: Format, data: bytes) -> tuple[str, int]:
             if mode is None:
                 raise CorruptImage(f"The png header names colour type {colour} with 16 bits.")
             return (mode + "_alpha" if mode == "grey" else "rgba") if _keyed(image, mode) else mode, 16
-    if kind == "tiff" and (deep := _deep_tiff(image)) is not None:
+    if directory and image.mode in {"RGB", "RGBA", "RGBX"} and (deep := _deep_tiff(directory)) is not None:
         return deep
     if image.mode not in _MODES:
         raise UnsupportedFormat(f"The {kind} image has colour model {image.mode}, which is not accepted.")
@@ -182,17 +191,27 @@ def _keyed(image: Image.Image, mode: str) -> bool:
     return "transparency" in image.info and mode in {"grey", "rgb"}
 
 
-def _deep_tiff(image: Image.Image) -> tuple[str, int] | None:
-    """Return (mode, 16) of a TIFF with 16 bits per sample, None for the others."""
-    tags: Any = getattr(image, "tag_v2", {})
-    bits = tags.get(258, (1,))
-    if set(bits) != {16} or len(bits) == 1:  # one sample of 16 bits is Pillow's I;16
+def _deep_tiff(directory: Directory) -> tuple[str, int] | None:
+    """Return (mode, 16) of RGB with 16 bits per sample, None for the others."""
+    if directory.one(BITS, 1) != 16:
         return None
-    if image.mode not in {"RGB", "RGBA", "RGBX"} or len(bits) not in {3, 4}:
-        raise UnsupportedFormat(
-            f"The tiff image has {len(bits)} samples of 16 bits as {image.mode}, which is not accepted."
-        )
-    return ("rgb" if len(bits) == 3 else "rgba"), 16
+    alpha = directory.one(SAMPLES, 1) == 4 and directory.one(EXTRA, 0) in {ASSOCIATED, UNASSOCIATED}
+    return ("rgba" if alpha else "rgb"), 16
+
+
+def _check_png_header(data: bytes) -> None:
+    """Refuse a PNG without header or needed palette, or with so many parts that reading them would take long."""
+    if data[12:16] != b"IHDR" or len(data) < 33:
+        raise CorruptImage("The png header cannot be read: it is not the first part.")
+    names = set()
+    for number, (name, _, _) in enumerate(png_chunks(data)):
+        names.add(name)
+        if name == b"IDAT":
+            break
+        if number > _MOST_CHUNKS_BEFORE_ROWS:
+            raise CorruptImage(f"The png image has more than {_MOST_CHUNKS_BEFORE_ROWS:,} parts before its rows.")
+    if data[25] == 3 and b"PLTE" not in names:
+        raise CorruptImage("The png image has no palette.")
 
 
 def orientation_of(image: Image.Image) -> int:

@@ -78,7 +78,7 @@ def test_a_gif_is_unsupported_even_though_pillow_could_read_it() -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
 def test_several_frames_or_pages_are_refused(kind: str) -> None:
-    with pytest.raises(AnimatedImage, match="2 frames"):
+    with pytest.raises(AnimatedImage, match="2 frames|several pages"):
         probe(pictures.animated(kind))
 
 
@@ -116,5 +116,5 @@ def test_floating_point_pixels_are_unsupported() -> None:
     target = io.BytesIO()
     Image.fromarray(np.zeros((4, 4), np.float32)).save(target, "TIFF")
 
-    with pytest.raises(UnsupportedFormat, match="colour model F"):
+    with pytest.raises(UnsupportedFormat, match="floating-point"):
         probe(target.getvalue())
