@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from stackctl.lifecycle.compare import Comparison
 
-_WORDS = "its number, [bold]latest[/], [bold]@alias[/] or a run's id."
+_WORDS = "its number, latest, @alias or a run's id."
 
 
 def compare(

@@ -51,7 +51,7 @@ def show(
     version: Annotated[
         str | None,
         typer.Argument(
-            help="One version: its number, [bold]latest[/], [bold]@alias[/] or a run's id.",
+            help="One version: its number, latest, @alias or a run's id.",
             show_default=False,
             autocompletion=complete_versions,
         ),

@@ -19,7 +19,7 @@ Model = Annotated[str, typer.Argument(help="The registered model.", autocompleti
 Version = Annotated[
     str,
     typer.Argument(
-        help="The version: its number, [bold]latest[/], [bold]@alias[/] or a run's id.",
+        help="The version: its number, latest, @alias or a run's id.",
         autocompletion=complete_versions,
     ),
 ]
@@ -63,7 +63,7 @@ def rollback(
         str | None,
         typer.Option(
             metavar="VERSION",
-            help="Which version instead: its number, [bold]@alias[/] or a run's id.",
+            help="Which version instead: its number, @alias or a run's id.",
             autocompletion=complete_versions,
         ),
     ] = None,
