@@ -83,9 +83,11 @@ class Follower:
             serves = serving is not None and serving.ready and serving.version.version == wish.production
             facts = self._facts
             if serves and not facts.settled and facts.journal is None and facts != self._aligned:
-                told = await asyncio.to_thread(self._view.align, self._agreed or facts.known, self._by)
+                before = None if facts.alias == facts.stage else self._agreed  # else the history knows it
+                told = await asyncio.to_thread(self._view.align, before, self._by)
                 self._aligned = facts
                 if told is not None:
+                    self._agreed = wish.production
                     event("aligned", version=wish.production, what=told)
                     self.wake()
 
