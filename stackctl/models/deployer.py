@@ -119,8 +119,10 @@ class Deployer:
             StackctlError: somebody else promotes this model right now.
         """
         model = self._registry.find_model(self._policy.model)
-        if model is None or self._is_busy():
+        if model is None:
             return False
+        if opened := [target for target in self._servers if target.journal_tag in model.tags]:
+            return self._recover(model.name, opened)
         if not model.production.agrees:
             self._health.tell("waiting", "stage and alias of Production disagree: a model server aligns them")
             return False
@@ -136,15 +138,15 @@ class Deployer:
             self._health.tell("waiting", f"version {numbers}: no {self._policy.gate.metric} on a named data set yet")
         return False
 
-    def _is_busy(self) -> bool:
-        """Return whether somebody else's promotion goes on; finish or undo one of this deployer's own."""
-        for target in self._servers:
-            found = self._promoter(target).recover(self._policy.model)
+    def _recover(self, model: str, opened: Sequence[Target]) -> bool:
+        """Finish or undo interrupted promotions; return whether none goes on any more."""
+        for target in opened:
+            found = self._promoter(target).recover(model)
             if found is not None:
                 self._health.tell("recover", found.sentence)
                 if found.outcome == "running":
-                    return True
-        return False
+                    return False
+        return True
 
     def _undecided(self, model: RegisteredModel) -> list[ModelVersion]:
         """Return what was registered after the champion, never was in Production and has no decision; oldest first."""
