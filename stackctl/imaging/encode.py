@@ -24,7 +24,7 @@ from .tiff import TiffWriter
 
 CONTENT_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "tiff": "image/tiff"}
 _LONGEST = {"jpeg": 65_500, "webp": 16_383}
-_BAND_BYTES = 1 << 20
+_AT_ONCE = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -184,8 +184,8 @@ def _in_8_bits(canvas: Levels) -> Levels:
     """Return 16-bit levels rounded to 8 bits, in the first half of their own memory."""
     deep = canvas.reshape(-1)
     plain: Levels = deep.view(np.uint8)[: deep.size]
-    for at in range(0, deep.size, _BAND_BYTES):
-        part = deep[at : at + _BAND_BYTES].astype(np.uint32)
+    for at in range(0, deep.size, _AT_ONCE):
+        part = deep[at : at + _AT_ONCE].astype(np.uint32)
         plain[at : at + part.size] = (part + 128) // 257
     return plain.reshape(canvas.shape)
 
@@ -195,8 +195,8 @@ def _over_white(canvas: Levels) -> Levels:
     height, width, channels = canvas.shape
     pixels = canvas.reshape(-1, channels)
     laid: Levels = canvas.reshape(-1)[: height * width * (channels - 1)].reshape(-1, channels - 1)
-    for at in range(0, len(pixels), _BAND_BYTES):
-        part = pixels[at : at + _BAND_BYTES].astype(np.float32)
+    for at in range(0, len(pixels), _AT_ONCE):
+        part = pixels[at : at + _AT_ONCE].astype(np.float32)
         share = part[:, -1:] / np.float32(255)
         laid[at : at + len(part)] = np.rint(part[:, :-1] * share + np.float32(255) * (1 - share))
     return laid.reshape(height, width, channels - 1)

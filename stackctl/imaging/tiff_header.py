@@ -60,7 +60,7 @@ def read_directory(data: bytes) -> Directory:
             if kind in _NUMBERS and values:
                 tags[tag] = _values(data, order, kind, values, inline)
         (following,) = struct.unpack_from(order + word, data, start + count * size)
-    except struct.error as error:
+    except (struct.error, OverflowError) as error:  # offsets beyond the file, or beyond any file
         raise CorruptImage(f"The tiff header cannot be read: {error}") from error
     return Directory(tags, counts, follows=bool(following))
 
