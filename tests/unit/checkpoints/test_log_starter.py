@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import os
+import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import httpx
+import numpy as np
 import pytest
+from PIL import Image
 from support.mlflow_server import MlflowServer
+from support.ports import free_ports
 
+import stackctl
 from stackctl import process
 from stackctl.checkpoints.golden_pairs import STARTER
 from stackctl.models import Registry
@@ -92,11 +102,6 @@ def test_the_recorded_digest_is_that_of_the_files_a_client_downloads(
 def test_production_by_stage_and_by_alias_is_the_same_version_and_answers_with_its_golden_output(
     mlflow_server: MlflowServer, logged: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    import io
-
-    import numpy as np
-    from PIL import Image
-
     with Registry(mlflow_server.url) as registry:
         registry.transition_stage(MODEL, "2", "Production")
         registry.set_alias(MODEL, "production", "2")
@@ -114,10 +119,83 @@ def test_production_by_stage_and_by_alias_is_the_same_version_and_answers_with_i
     plug_in = {"stackctl", "stackctl.store", "stackctl.store.mlflow_artifacts"}
     assert set(answers[0]["stackctl"]) <= plug_in
     assert answers[0]["info"]["scale"] == 4
-    import base64
+    made = base64.b64decode(answers[0]["image"])
+    assert worst_levels(made, golden / "00_output.png") <= 1
+    with Image.open(io.BytesIO(made)) as opened:
+        assert (answers[0]["meta"]["out_width"], answers[0]["meta"]["out_height"]) == opened.size
 
-    with Image.open(io.BytesIO(base64.b64decode(answers[0]["image"]))) as made:
-        pixels = np.asarray(made.convert("RGB")).astype(int)
-    with Image.open(golden / "00_output.png") as wanted:
-        assert int(np.abs(pixels - np.asarray(wanted.convert("RGB")).astype(int)).max()) <= 1
-    assert (answers[0]["meta"]["out_height"], answers[0]["meta"]["out_width"]) == pixels.shape[:2]
+
+def test_a_version_answers_the_same_when_stackctl_has_moved_on(
+    mlflow_server: MlflowServer, logged: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    later = tmp_path / "later" / "stackctl"
+    shutil.copytree(Path(stackctl.__file__).parent, later, ignore=shutil.ignore_patterns("__pycache__", "starter"))
+    for module in (later / "imaging").glob("*.py"):
+        module.write_text("raise AssertionError('a version runs code of its own')")
+    (later / "imaging" / "__init__.py").write_text("def upscale(*_, **__): return b'something else', None")
+    golden = STARTER / "v1" / "golden"
+    ask = CLIENT.replace(
+        'for uri in (f"models:/{model}/Production", f"models:/{model}@production"):',
+        'import stackctl.imaging; assert stackctl.imaging.upscale(1)[0] == b"something else"\n'
+        'for uri in [f"models:/{model}/1"]:',
+    )
+
+    done = process.run(
+        [sys.executable, "-c", ask, MODEL, str(golden / "00_input.png")],
+        cwd=tmp_path / "later",
+        env={"MLFLOW_TRACKING_URI": mlflow_server.url, "PYTHONPATH": str(tmp_path / "later")},
+        timeout=300,
+    )
+
+    [answer] = json.loads(done.stdout.split("ANSWERS", 1)[1])
+    assert worst_levels(base64.b64decode(answer["image"]), golden / "00_output.png") <= 1
+
+
+def test_a_version_loads_in_mlflows_own_server(
+    mlflow_server: MlflowServer, logged: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    port = free_ports()["serving"]
+    command = ["-m", "mlflow", "models", "serve", "--env-manager", "local", "-h", "127.0.0.1", "-p", str(port)]
+    log = tmp_path / "serve.log"
+    server = process.start(
+        [sys.executable, *command, "-m", f"models:/{MODEL}/1", "--timeout", "120"],
+        cwd=tmp_path,
+        env={
+            "MLFLOW_TRACKING_URI": mlflow_server.url,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        },
+        log=log,
+    )
+    golden = STARTER / "v1" / "golden"
+    image = base64.b64encode((golden / "00_input.png").read_bytes()).decode()
+    body = {"dataframe_split": {"columns": ["image"], "data": [[image]]}, "params": {"format": "png"}}
+    try:
+        deadline = time.monotonic() + 240
+        while not answers(f"http://127.0.0.1:{port}/ping"):
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.3)
+        answer = httpx.post(f"http://127.0.0.1:{port}/invocations", json=body, timeout=60)
+    finally:
+        process.stop(server)
+
+    assert answer.status_code == 200, answer.text
+    [row] = answer.json()["predictions"]
+    assert worst_levels(base64.b64decode(row["image"]), golden / "00_output.png") <= 6
+    assert json.loads(row["meta"])["backend"] == "openvino"
+
+
+def answers(url: str) -> bool:
+    """Return whether a server answers there with 200."""
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def worst_levels(made: bytes, golden: Path) -> int:
+    """Return the largest difference in levels between an encoded image and a golden one."""
+    with Image.open(io.BytesIO(made)) as opened:
+        pixels = np.asarray(opened.convert("RGB")).astype(int)
+    with Image.open(golden) as wanted:
+        return int(np.abs(pixels - np.asarray(wanted.convert("RGB")).astype(int)).max())
