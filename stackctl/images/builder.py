@@ -146,7 +146,7 @@ def build_layer(layer: PackagesLayer, progress: Progress) -> None:
         try:
             _run("serving", [*command, str(layer.folder)], progress)
         except process.ProcessFailed as error:
-            if not (said := packages.refusals(error.message.splitlines())):
+            if not (said := packages.refusals(error.completed.stderr.splitlines())):
                 raise
             raise StackctlError(
                 "serving.packages in stack.yaml cannot be installed:\n" + "\n".join(f"  {line}" for line in said[-5:]),

@@ -92,6 +92,20 @@ def test_every_container_has_limits_and_no_privileges(running: Cli) -> None:
         assert "no-new-privileges" in options
 
 
+def test_no_secret_shows_in_what_docker_tells_of_a_container(running: Cli) -> None:
+    assert running.folder is not None
+    ids = container_ids(running).split()
+    told = run(["docker", "inspect", *ids]).stdout
+    for each in ids:
+        told += run(["docker", "top", each, "-eo", "pid,args"]).stdout
+        logs = run(["docker", "logs", each])
+        told += logs.stdout + logs.stderr
+    words = {word for file in (running.folder / "secrets").iterdir() for word in file.read_text().split()}
+    secrets = {word for word in words if len(word) >= 16 and not word.startswith("aws_")}
+    assert len(secrets) >= 5
+    assert not [secret for secret in secrets if secret in told]
+
+
 def test_published_ports_are_on_loopback_only(compose: DockerCompose) -> None:
     published = [
         port.URL for container in compose.get_containers() for port in container.Publishers if port.PublishedPort
