@@ -54,6 +54,7 @@ class FakeModelServer:
         self.error: str | None = None
         self.stale_since: str | None = None
         self.contract = "image"
+        self.measured = True
         self.evaluation: str | None = None
         self.taken_back: dict[str, Any] | None = None
         self.away = False
@@ -111,7 +112,7 @@ class FakeModelServer:
                 "ssim_y": 0.8127 + better / 50,
                 "ssim_y_bicubic": 0.7904,
             }
-            if served
+            if served and self.measured
             else {},
             "evaluation_digest": self.evaluation if served else None,
             "taken_back": self.taken_back,

@@ -172,6 +172,12 @@ def test_figures_that_were_measured_on_different_photos_are_not_left_to_compare(
     assert "The figures do not compare. They were measured on different photos." in words(both)
 
 
+def test_a_version_without_metrics_says_so(visitor: Visitor, model_server: FakeModelServer) -> None:
+    model_server.measured = False
+
+    assert "Metrics none on its run" in words(visitor)
+
+
 def test_the_servers_last_error_is_told(visitor: Visitor, model_server: FakeModelServer) -> None:
     model_server.error = "Version 3 died of SIGKILL: out of memory."
 
