@@ -49,4 +49,5 @@ class PackagesLayer:
 
 def refusals(output: Sequence[str]) -> list[str]:
     """Return what pip says in a build's output about packages that it cannot install."""
-    return [line.partition("ERROR: ")[2] for line in output if " ERROR: " in line and 'process "/bin/sh' not in line]
+    said = (line.partition("ERROR: ")[2] for line in output if "ERROR: " in line and "/bin/sh" not in line)
+    return list(dict.fromkeys(said))  # BuildKit says it twice
