@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from stackctl.models.history import Event
 
+STYLES = {"refused": "yellow", "failed": "red", "elsewhere": "cyan"}
+
 
 def history(
     context: typer.Context,
@@ -44,33 +46,37 @@ def history(
     shown = events[:limit]
     screen.data(
         {"model": found.name, "events": [event.to_dict() for event in shown], "total": len(events)},
-        lambda: _table(shown),
+        lambda: _lines(shown),
     )
     if len(events) > limit:
         screen.note(f"{len(events) - limit} older ones: `--limit {len(events)}`.")
 
 
-def _table(events: Sequence[Event]) -> RenderableType:
-    from rich.table import Table
+def _lines(events: Sequence[Event]) -> RenderableType:
+    """Return one line per event, and below it why: sentences do not fit into a column."""
     from rich.text import Text
 
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("when (UTC)", "what", "where", "version", "by"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("why", overflow="fold")
-    for event in events:
-        step = f"{event.previous or '–'} → {event.version}" if event.action != "refused" else event.version
-        table.add_row(
-            event.at[:19].replace("T", " "),
-            Text(event.action, style={"refused": "yellow", "failed": "red"}.get(event.action, "")),
-            event.target,
-            Text(step),
-            Text(event.by),
-            Text(_why(event)),
-        )
-    return table
+    rows = [(event.at[:19].replace("T", " "), event.action, event.target, _step(event), event.by) for event in events]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    text = Text()
+    for event, row in zip(events, rows, strict=True):
+        cells = [cell.ljust(width) for cell, width in zip(row, (*widths, 0), strict=True)]
+        text.append(f"{cells[0]}  ", style="dim").append(f"{cells[1]}  ", style=STYLES.get(event.action, "bold"))
+        text.append(f"{cells[2]}  {cells[3]}  ").append(f"{cells[4]}\n", style="dim")
+        why = _why(event)
+        if why:
+            text.append(f"    {why}\n")
+    text.rstrip()
+    return text
+
+
+def _step(event: Event) -> str:
+    return event.version if event.action == "refused" else f"{event.previous or '–'} → {event.version}"
 
 
 def _why(event: Event) -> str:
-    figures = ", ".join(f"{name} {value}" for name, value in event.figures.items() if name != "data")
-    return event.reason or figures or "–"
+    """Return the reason, else what the metric gate compared."""
+    champion = "_champion"
+    compared = [name.removesuffix(champion) for name in event.figures if name.endswith(champion)]
+    figures = [f"{name} {event.figures.get(name)}, before {event.figures[name + champion]}" for name in compared]
+    return event.reason or "; ".join(figures)
