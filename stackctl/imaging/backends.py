@@ -1,4 +1,4 @@
-"""How a tile is run through a network: one Protocol, and OpenVINO on the CPU.
+"""How a tile is run through a network: one Protocol, and OpenVINO on the CPU; torch and upstream's own lie beside it.
 
 The arithmetic around the network belongs to the backend, so that it runs in the same graph: integer levels → [0, 1] →
 network → clamp to [0, 1] → integer levels, rounded half to even. Grey enters as three equal channels and leaves as the
@@ -19,8 +19,10 @@ from .errors import BackendError
 
 Levels = NDArray[np.unsignedinteger[Any]]
 BackendPrecision = Literal["fp32", "bf16"]
+BackendName = Literal["openvino", "torch", "realesrgan"]
 
-_LUMA = (0.299, 0.587, 0.114)
+LUMA = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in the grey that a network's answer to a grey picture becomes (BT.601)."""
 
 
 class Backend(Protocol):
@@ -128,7 +130,7 @@ def _levels_to_levels(model: Any, channels: int, *, deep: bool) -> Any:
         reader.replace_source_output(planes.output(0))
     answer = ops.transpose(ops.clamp(exit_.input_value(0), 0.0, 1.0), [0, 2, 3, 1])
     if channels == 1:
-        answer = ops.reduce_sum(ops.multiply(answer, np.array(_LUMA, dtype=np.float32)), [3], keep_dims=True)
+        answer = ops.reduce_sum(ops.multiply(answer, np.array(LUMA, dtype=np.float32)), [3], keep_dims=True)
     answer = ops.round(ops.multiply(answer, peak), "half_to_even")
     if not deep:
         answer = ops.convert(answer, "u8")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
-from .backends import Backend, BackendPrecision, Levels, OpenVinoBackend, bf16_is_native
+from .backends import Backend, BackendName, BackendPrecision, Levels, OpenVinoBackend, bf16_is_native
 from .cpu import usable_cores
 from .errors import BackendError, BadOption
 from .graph import GraphFacts, read_facts
 from .options import Precision
+from .realesrgan_backend import RealEsrganBackend
+from .torch_backend import TorchBackend, gpu_is_there
 
 
 class Network:
@@ -41,8 +43,9 @@ class Network:
         threads: int | None = None,
         cache_dir: Path | str | None = None,
         bf16_allowed: bool = False,
+        backend: BackendName | Literal["auto"] = "auto",
     ) -> Network:
-        """Load an ONNX file for the CPU.
+        """Load an ONNX file.
 
         Args:
             path: the ONNX file, N×3×H×W in [0, 1] → N×3×(scale·H)×(scale·W).
@@ -51,22 +54,34 @@ class Network:
             threads: of inference; by default what cgroup quota and affinity grant.
             cache_dir: where OpenVINO keeps compiled networks between processes.
             bf16_allowed: the network's bf16 answers were measured and found good enough.
+            backend: `openvino` on the CPU; `torch` on a GPU, or on the CPU as a reference; `realesrgan`, upstream's
+                own, which takes a checkpoint (.pth) instead. `auto` is torch where it finds a GPU, else OpenVINO.
 
         Raises:
-            BackendError: the file is missing or no such network.
-            BadOption: bf16 was asked for and this CPU does not have it.
+            BackendError: the file is missing or no such network, or the backend is not installed here.
+            BadOption: bf16 was asked for and this CPU does not have it (torch computes it anywhere, slowly).
         """
         if precision not in get_args(Precision):
             raise BadOption(f"precision must be one of {', '.join(get_args(Precision))}, not {precision!r}")
-        model = _read(Path(path))
-        chosen = _choose(precision, bf16_allowed=bf16_allowed)
         cores = threads or usable_cores()
+        if backend == "realesrgan":
+            return cls._of_upstream(Path(path), cores)
+        model = _read(Path(path))
+        if backend == "torch" or (backend == "auto" and gpu_is_there()):
+            wanted: BackendPrecision = "bf16" if precision == "bf16" else "fp32"
+            return cls(read_facts(model), wanted, lambda kind: TorchBackend(model, kind, threads=cores), cores)
+        chosen = _choose(precision, bf16_allowed=bf16_allowed)
         cache = None if cache_dir is None else Path(cache_dir)
 
-        def make(wanted: BackendPrecision) -> Backend:
-            return OpenVinoBackend(model, wanted, threads=cores, cache_dir=cache)
+        def make(kind: BackendPrecision) -> Backend:
+            return OpenVinoBackend(model, kind, threads=cores, cache_dir=cache)
 
         return cls(read_facts(model), chosen, make, cores)
+
+    @classmethod
+    def _of_upstream(cls, checkpoint: Path, threads: int) -> Network:
+        upstream = RealEsrganBackend(checkpoint, threads=threads)
+        return cls(upstream.facts, "fp32", lambda _: upstream, threads)
 
     @property
     def scale(self) -> int:
@@ -114,7 +129,7 @@ class Network:
         Raises:
             BadOption: bf16 was asked for and this CPU does not have it.
         """
-        wanted = self._precision if precision == "auto" else _choose(precision, bf16_allowed=True)
+        wanted = self._precision if precision in {"auto", self._precision} else _choose(precision, bf16_allowed=True)
         with self._lock:
             if wanted not in self._backends:
                 self._backends[wanted] = self._make_backend(wanted)
