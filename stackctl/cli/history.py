@@ -71,7 +71,11 @@ def _lines(events: Sequence[Event]) -> RenderableType:
 
 
 def _step(event: Event) -> str:
-    return event.version if event.action == "refused" else f"{event.previous or '–'} → {event.version}"
+    if event.action in {"refused", "aligned"}:
+        return event.version
+    if event.action == "failed":  # the server went back
+        return f"{event.version} → {event.previous or '–'}"
+    return f"{event.previous or '–'} → {event.version}"
 
 
 def _why(event: Event) -> str:

@@ -90,7 +90,11 @@ def _event(
         reason = f"stage and alias of {target.stage} were moved to version {winner}"
     else:
         reason = (
-            f"stage {target.stage} led to version {pair.stage or 'none'}, alias {target.alias} to "
-            f"{pair.alias or 'none'}: version {winner} counts, both lead to it now"
+            f"stage {target.stage} led to {_named(pair.stage)}, alias {target.alias} to {_named(pair.alias)}: "
+            f"version {winner} counts, both lead to it now"
         )
     return Event(moment(now), "aligned" if arrived else "elsewhere", target.name, winner, before, by, reason)
+
+
+def _named(version: str | None) -> str:
+    return f"version {version}" if version else "nothing"
