@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from .backends import Levels
 
+_WORKING_BYTES = {8: 14, 16: 20}
+"""Bytes per pixel while decoding: Pillow takes 4 for any colour, and a JPEG is decoded twice."""
 _WANTED = {"grey": "L", "grey_alpha": "LA", "rgb": "RGB", "rgba": "RGBA"}
 
 
@@ -49,6 +51,7 @@ def decode(data: bytes, info: ImageInfo) -> Decoded:
         UnsupportedFormat: a JPEG with another coding than baseline or progressive.
         ImageTooLarge: there is not enough memory.
     """
+    _check_memory(info)
     if info.format == "png":
         check_png(data)
     image = open_lazily(data, info.format)
@@ -69,6 +72,14 @@ def decode(data: bytes, info: ImageInfo) -> Decoded:
     if not info.has_alpha:
         return Decoded(np.ascontiguousarray(pixels), None, carried)
     return Decoded(np.ascontiguousarray(pixels[..., :-1]), np.ascontiguousarray(pixels[..., -1]), carried)
+
+
+def _check_memory(info: ImageInfo) -> None:
+    """Refuse what there is no memory for: some decoders then say that the file is broken."""
+    try:
+        np.empty(info.width * info.height * _WORKING_BYTES[info.bit_depth], np.uint8)  # reserved, not touched
+    except MemoryError as error:
+        raise ImageTooLarge(f"There is not enough memory to decode {info.width}×{info.height} pixels.") from error
 
 
 def _plain(data: bytes, image: Image.Image, info: ImageInfo) -> Levels:

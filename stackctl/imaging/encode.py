@@ -160,7 +160,12 @@ def _jpeg(canvas: Levels, quality: int) -> memoryview:
 
     if canvas.shape[2] == 3:
         cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR, dst=canvas)
-    done, encoded = cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    try:
+        done, encoded = cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError(str(error)) from error
+        raise
     if not done:
         raise BackendError(f"OpenCV could not encode {canvas.shape} pixels as jpeg.")
     return encoded.data

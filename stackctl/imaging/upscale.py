@@ -119,7 +119,13 @@ def upscale(data: bytes, network: Network, options: Options | None = None) -> tu
     Raises:
         ImagingError: one of its kinds; see `errors`.
     """
-    options = options or Options()
+    try:
+        return _upscale(data, network, options or Options())
+    except MemoryError as error:
+        raise ImageTooLarge(f"There is not enough memory to upscale the image: {error}") from error
+
+
+def _upscale(data: bytes, network: Network, options: Options) -> tuple[bytes, Report]:
     clock = _Clock()
     with clock.phase("probe"):
         info = probe(data, options.limits)
