@@ -63,9 +63,9 @@ class Running:
 
 
 def measure(*, quick: bool = False) -> Iterator[Row]:
-    """Yield swaps under load, promotions without load, and latency beside the rivals; ``quick`` does fewer of each."""
+    """Yield swaps under load, promotions without load, and latency beside the rivals; ``quick`` takes fewer rounds."""
     with tempfile.TemporaryDirectory(prefix="bench-serving-") as name, _stack(Path(name)) as running:
-        yield from _swaps(running, 3 if quick else SWAPS)
+        yield from _swaps(running, SWAPS)
         yield from _promotions(running, 3 if quick else 5)
         rounds = 10 if quick else 40
         rows = list(_latency(running, _starter(2) / "network.onnx", "starter", rounds))
@@ -75,7 +75,7 @@ def measure(*, quick: bool = False) -> Iterator[Row]:
             yield from rows
             yield Row("the same with the real network", None, "", reason=error.message)
         else:
-            yield from (replace(row, bar=None, reason="the bar is for the real network, below") for row in rows)
+            yield from (replace(row, bar=None, reason=row.bar and "its bar is for the real network") for row in rows)
             yield from _latency(running, network, which, rounds)
 
 
