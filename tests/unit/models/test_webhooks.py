@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import json
 import queue
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from stackctl.models.mlflow_server import KEY, server_environment
 from stackctl.models.rest import Rest
 from stackctl.models.webhooks import ensure_webhook, remove_webhooks
 from stackctl.scaffold.secret_files import add_missing
+from stackctl.serving.webhook import signed_by
 
 MODEL = "woken"
 
@@ -36,10 +35,8 @@ class Call:
     body: str
 
     def signed_with(self, secret: str) -> bool:
-        """Return whether MLflow's signature over id, time and body is that of ``secret``."""
-        content = f"{self.headers['x-mlflow-delivery-id']}.{self.headers['x-mlflow-timestamp']}.{self.body}"
-        digest = hmac.new(secret.encode(), content.encode(), hashlib.sha256).digest()
-        return self.headers["x-mlflow-signature"] == f"v1,{base64.b64encode(digest).decode()}"
+        """Return whether a model server with ``secret`` would take it."""
+        return signed_by(secret, self.headers, self.body.encode(), now=time.time())
 
 
 class Receiver:
