@@ -181,7 +181,15 @@ def _output_size(info: ImageInfo, options: Options, scale: int) -> tuple[int, in
 
 def _check_memory(info: ImageInfo, options: Options, network: Network, target: str) -> None:
     allowed = options.limits.max_memory
-    needed = peak_bytes(info, scale=network.scale, halo=network.halo, outscale=options.outscale, to=target)
+    needed = peak_bytes(
+        info,
+        scale=network.scale,
+        halo=network.halo,
+        outscale=options.outscale,
+        to=target,
+        multiple=network.multiple,
+        bytes_per_pixel=network.bytes_per_pixel,
+    )
     if allowed and needed > allowed:
         raise ImageTooLarge(
             f"{info.width}×{info.height} pixels would need about {needed / 2**20:,.0f} MiB of memory;"

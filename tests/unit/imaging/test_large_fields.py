@@ -1,4 +1,4 @@
-"""Networks whose field no tile can carry: tiles overlap and fade. The weights are seeded random ones, no checkpoint's."""
+"""Networks whose field no tile can carry: tiles overlap and fade. The weights are seeded random ones, not trained."""
 
 from __future__ import annotations
 
@@ -72,16 +72,16 @@ def network(rrdb: ov.Model) -> Network:
 
 
 def test_its_field_is_far_wider_than_a_tile(network: Network) -> None:
-    assert (network.scale, network.halo) == (4, 94)
+    assert (network.scale, network.halo) == (4, 93)
 
 
 def test_tiled_is_within_45_db_of_untiled_on_random_weights(network: Network) -> None:
-    data = pictures.encode(pictures.noise(110, 130, seed=4))
+    data = pictures.encode(pictures.noise(90, 110, seed=4))
 
     whole, alone = upscale(data, network, Options(tile=1000))
     tiled, report = upscale(data, network, Options(tile=16))
 
-    assert (alone.tiles, alone.exact, report.tiles, report.exact) == (1, True, 15, False)
+    assert (alone.tiles, alone.exact, report.tiles, report.exact) == (1, True, 12, False)
     left, right = pictures.pixels(tiled), pictures.pixels(whole)
     assert np.ptp(right) > 100  # a picture, not one flat colour
     assert difference(left, right)[1] >= 45

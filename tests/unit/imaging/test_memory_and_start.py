@@ -25,7 +25,8 @@ from stackctl.imaging import Network, Options, upscale
 
 network, source, cache, outscale = sys.argv[1:]
 given = Path(source).read_bytes()
-made, report = upscale(given, Network.load(network, precision="fp32", cache_dir=cache), Options(outscale=float(outscale)))
+loaded = Network.load(network, precision="fp32", cache_dir=cache)
+made, report = upscale(given, loaded, Options(outscale=float(outscale)))
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 print(json.dumps({"given": len(given), "made": len(made), "peak": int(peak.split()[1]) * 1024, **report.to_dict()}))
 """
