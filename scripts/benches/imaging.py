@@ -211,9 +211,7 @@ def _all_but_inference(bench: Bench) -> Iterator[Row]:
 
 
 def _tiling(bench: Bench) -> Iterator[Row]:
-    side = 512 if bench.quick else 1024
-    source = bench.result("square.png")
-    bench.torch.call("write_mosaic", photos=bench.photos, target=source, width=side, height=side)
+    side, source = _square(bench)
     with peer(sys.executable, "engine") as engine:
         engine.call("load", network=bench.network, cache=bench.cache)
         tiled, untiled, tiles = [], [], 0
@@ -226,8 +224,7 @@ def _tiling(bench: Bench) -> Iterator[Row]:
 
 
 def _memory(bench: Bench) -> Iterator[Row]:
-    side = 512 if bench.quick else 1024
-    source = bench.result("square.png")
+    side, source = _square(bench)
     with peer(bench.train, "realesrganer") as torch:
         torch.call("load", weights=bench.weights)
         torch.call("enhance", source=source, target=bench.result("memory.png"))
@@ -249,6 +246,13 @@ def _memory(bench: Bench) -> Iterator[Row]:
     raw = 4000 * 3000 * 3 * (1 + 16)
     allowed = (raw + Path(source).stat().st_size + Path(target).stat().st_size) / 2**20 + BASE_MIB
     yield at_most("peak memory on 12 megapixels", peak, "MiB", allowed)
+
+
+def _square(bench: Bench) -> tuple[int, str]:
+    """Return side and path of a square picture made of the photos."""
+    side, source = 512 if bench.quick else 1024, bench.result("square.png")
+    bench.torch.call("write_mosaic", photos=bench.photos, target=source, width=side, height=side)
+    return side, source
 
 
 def _cold_start(bench: Bench) -> Iterator[Row]:
