@@ -6,8 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from support import pictures
 
 from stackctl.imaging import (
@@ -21,42 +19,6 @@ from stackctl.imaging import (
     probe,
     upscale,
 )
-
-RELAXED = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@RELAXED
-@given(
-    height=st.integers(1, 90),
-    width=st.integers(1, 90),
-    channels=st.sampled_from([1, 3, 4]),
-    depth=st.sampled_from([8, 16]),
-    tile=st.sampled_from([0, 16, 33]),
-)
-def test_shape_depth_and_channels_survive_any_size(
-    network: Network, height: int, width: int, channels: int, depth: int, tile: int
-) -> None:
-    levels = pictures.noise(height, width, channels, depth=depth)
-    data = pictures.encode_deep(levels) if depth == 16 and channels > 1 else pictures.encode(levels)
-
-    encoded, report = upscale(data, network, Options(tile=tile))
-
-    out = pictures.pixels(encoded)
-    assert out.shape == ((height * 4, width * 4) if channels == 1 else (height * 4, width * 4, channels))
-    assert out.dtype == levels.dtype
-    assert (report.out_width, report.out_height, report.bit_depth) == (width * 4, height * 4, depth)
-    assert upscale(data, network, Options(tile=tile))[0] == encoded
-
-
-@RELAXED
-@given(height=st.integers(1, 130), width=st.integers(1, 130), tile=st.integers(16, 64), depth=st.sampled_from([8, 16]))
-def test_tiled_equals_untiled_on_every_pixel(network: Network, height: int, width: int, tile: int, depth: int) -> None:
-    levels = pictures.noise(height, width, depth=depth, seed=height * width)
-    data = pictures.encode_deep(levels) if depth == 16 else pictures.encode(levels)
-
-    whole, tiled = (pictures.pixels(upscale(data, network, Options(tile=side))[0]).astype(int) for side in (1000, tile))
-
-    assert np.abs(whole - tiled).max() <= (1 if depth == 8 else 8)  # 8 of 65535: float rounding
 
 
 def test_grey_stays_one_channel_and_gains_no_colour(network: Network) -> None:
