@@ -128,6 +128,17 @@ def no_model(model: str, detail: str = "", target: Target = PRODUCTION) -> DemoE
     )
 
 
+def restarting(target: Target, retry_after: int | None) -> DemoError:
+    """Return the sentence for a server that has a version and no process of it at this moment."""
+    return DemoError(
+        503,
+        "restarting",
+        f"The {target.server} is restarting its model.",
+        hint="Try again in a moment.",
+        retry_after=retry_after or 1,
+    )
+
+
 def not_an_image_model(model: str, detail: str = "", target: Target = PRODUCTION) -> DemoError:
     """Return the sentence for a version that takes something else than photos."""
     return DemoError(
@@ -162,13 +173,17 @@ def from_server(
     message: str,
     *,
     model: str,
+    serves: bool = False,
     retry_after: int | None = None,
     target: Target = PRODUCTION,
 ) -> DemoError:
-    """Return the sentence for an error answer of the model server: its HTTP status, error code and message."""
+    """Return the sentence for an error answer of the model server: its HTTP status, error code and message.
+
+    `serves` says that the server has a version, whatever it answered.
+    """
     match code:
         case "no_model":
-            return no_model(model, target=target)
+            return restarting(target, retry_after) if serves else no_model(model, target=target)
         case "unsupported_format":
             return DemoError(
                 415, code, "The model cannot read this kind of file.", hint=f"Choose a {FORMATS} file.", detail=message

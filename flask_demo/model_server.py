@@ -156,20 +156,19 @@ class ModelServer:
         except (ValueError, KeyError, TypeError):
             code, message = "internal", ""
         wait = answer.headers.get("Retry-After", "")
+        try:
+            served = self.model()
+        except errors.DemoError:
+            served = ServedModel(name=DEFAULT_MODEL)
         return errors.from_server(
             answer.status_code,
             code,
             message,
-            model=self._name(),
+            model=served.name,
+            serves=served.version is not None,
             retry_after=int(wait) if wait.isdecimal() else None,
             target=self.target,
         )
-
-    def _name(self) -> str:
-        try:
-            return self.model().name
-        except errors.DemoError:
-            return DEFAULT_MODEL
 
 
 def _text(value: object) -> str | None:

@@ -144,8 +144,13 @@ def test_a_tiff_shows_its_result_though_browsers_cannot_show_it(page: Page) -> N
     assert page.locator("#queue").get_by_text("TIF", exact=True).is_visible()
 
 
-def test_more_photos_than_the_page_takes_are_told(page: Page) -> None:
-    choose(page, *[b"words"] * 31)
-
-    page.get_by_role("alert").get_by_text("This page takes 30 photos at a time.").wait_for()
+def test_more_photos_than_the_page_takes_are_told(page: Page, model_server: FakeModelServer) -> None:
+    model_server.hold.clear()
+    choose(page, *[photo()] * 31)
+    told = page.get_by_role("alert").get_by_text("This page takes 30 photos at a time.")
+    told.wait_for()
     assert len(queue(page)) == 30
+
+    model_server.hold.set()
+    wait_for_result(page)
+    assert told.is_visible()

@@ -166,6 +166,20 @@ def test_two_versions_are_compared_on_the_same_photo(
     assert slider.get_attribute("aria-label") == "Divider between before and after"
 
 
+def test_a_photo_that_is_on_its_way_joins_a_comparison_that_begins(
+    open_page: Open, demo_of_two: LiveDemo, model_server: FakeModelServer, staging_server: FakeModelServer
+) -> None:
+    page = open_page(demo_of_two.url)
+    model_server.hold.clear()
+    choose(page, photo())
+    page.get_by_text("Upscaling").first.wait_for()
+    page.get_by_role("radio", name="Compare versions").check()
+    model_server.hold.set()
+
+    wait_for_result(page, "2")
+    assert len(staging_server.received) == 1
+
+
 def test_an_empty_staging_is_told_and_production_goes_on(
     open_page: Open, demo_of_two: LiveDemo, staging_server: FakeModelServer
 ) -> None:
@@ -180,6 +194,10 @@ def test_an_empty_staging_is_told_and_production_goes_on(
     alert.get_by_text("No version is in Staging yet.").wait_for()
     assert alert.locator("code").inner_text() == "stackctl promote super-resolution 2 --to staging"
     assert queue(page) == ["holiday.png: Done"]
+    page.get_by_role("radio", name="Before and after").check()
+    alert.wait_for(state="hidden")
+    page.get_by_role("radio", name="Compare versions").check()
+    alert.wait_for()
     staging_server.promote("2")
     alert.get_by_role("button", name="Try again").click()
     wait_for_result(page, "2")

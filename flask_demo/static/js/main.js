@@ -1,6 +1,6 @@
 // Puts the page together: photos go from intake.js through queue.js onto the stage, and live.js tells what serves.
 
-import { $, fillAlert, localTimes, say } from "./dom.js";
+import { $, localTimes, say } from "./dom.js";
 import { Filmstrip } from "./filmstrip.js";
 import { listen } from "./intake.js";
 import { Live } from "./live.js";
@@ -71,9 +71,9 @@ localTimes();
 listen(
   form,
   (sources) => {
-    fillAlert(null);
+    stage.tell(null);
     const [first] = queue.add(sources);
     choose(first);
   },
-  (parts) => fillAlert(parts),
+  (parts) => stage.tell(parts),
 );

@@ -6,7 +6,7 @@
 import { Cancelled, Refused, send, tooLarge } from "./upload.js";
 
 const PATIENCE = 20; // times to come back to a busy server before giving up
-const AGAIN = new Set(["lost", "server_unreachable", "no_model", "busy", "too_often", "timeout", "internal"]);
+const AGAIN = new Set(["lost", "server_unreachable", "no_model", "restarting", "busy", "too_often", "timeout", "internal"]);
 
 export class Queue {
   // `onChange(photo)` is called whenever something about a photo changed; null when the list itself did.
@@ -98,7 +98,7 @@ export class Queue {
     photo.controller = new AbortController();
     photo.error = null;
     try {
-      for (const target of this.missing(photo)) {
+      for (let target; (target = this.missing(photo)[0]); ) {
         photo.target = target;
         const result = await this.ask(photo, target);
         URL.revokeObjectURL(photo.results[target]?.url);
@@ -130,7 +130,8 @@ export class Queue {
   }
 
   fail(photo, error) {
-    photo.error = error instanceof Refused ? error.parts : { code: "page", message: "This page could not handle the photo.", detail: error.message };
+    const parts = error instanceof Refused ? error.parts : { code: "page", message: "This page could not handle the photo.", detail: error.message };
+    photo.error = { ...parts, target: photo.target };
     photo.state = photo.results.production ? "done" : "failed";
   }
 

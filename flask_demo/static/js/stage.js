@@ -10,7 +10,7 @@ const UNSHOWN = "Browsers cannot show this kind of photo, so there is no before 
 export class Stage {
   // `bench` carries what the page is at, for the style sheet: idle, busy or done.
   constructor(bench, queue) {
-    Object.assign(this, { bench, queue, photo: null, mode: "photo", shown: "" });
+    Object.assign(this, { bench, queue, photo: null, mode: "photo", shown: "", trouble: null });
     this.viewer = new Viewer($("viewer"), { label: $("zoom"), fit: $("fit") });
     listen(this.viewer);
     this.listenToTools();
@@ -28,6 +28,12 @@ export class Stage {
     this.render();
   }
 
+  // Tells what is no photo's own fault, until photos come; null takes it back.
+  tell(trouble) {
+    this.trouble = trouble;
+    fillAlert(trouble);
+  }
+
   setMode(mode) {
     this.mode = mode;
     this.queue.setTargets(this.comparing ? ["production", "staging"] : ["production"], this.photo);
@@ -42,7 +48,7 @@ export class Stage {
     $("viewer").classList.toggle("busy", stage === "busy");
     $("viewer").setAttribute("aria-busy", String(stage === "busy"));
     document.querySelector(".viewer-busy").hidden = stage !== "busy";
-    if (!photo) return fillAlert(null);
+    if (!photo) return fillAlert(this.trouble);
     this.showProgress();
     await this.showPictures(photo);
   }
@@ -73,20 +79,21 @@ export class Stage {
 
   async showPictures(photo) {
     const { left, right, tags } = this.sides(photo);
-    const key = [left, right, photo.state === "done", photo.error?.message].join(" ");
+    const error = this.settled && (this.comparing || photo.error?.target !== "staging") ? photo.error : null;
+    const key = [left, right, photo.state === "done", error?.message].join(" ");
     if (key === this.shown) return;
     this.shown = key;
     const done = photo.state === "done" && right !== null;
     for (const id of ["tools", "made", "hint"]) $(id).hidden = !done;
     $("note").hidden = true;
-    fillAlert(this.settled ? photo.error : null, this.queue.mayRetry(photo) ? () => this.queue.retry() : null);
+    fillAlert(error ?? this.trouble, error && this.queue.mayRetry(photo) ? () => this.queue.retry() : null);
     this.viewer.label(...tags);
     const seen = await this.viewer.show({ left, right });
     if (this.shown !== key || this.photo !== photo) return;
     this.unshown = !seen;
     $("result").hidden = photo.state === "failed" && !seen;
     if (done) this.showResult(photo);
-    if (photo.error && this.settled) $("alert").scrollIntoView({ block: "nearest" });
+    if (error) $("alert").scrollIntoView({ block: "nearest" });
   }
 
   showResult(photo) {

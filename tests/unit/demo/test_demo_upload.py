@@ -80,7 +80,6 @@ def test_only_listed_samples_can_be_named(visitor: Visitor, model_server: FakeMo
 @pytest.mark.parametrize(
     ("refusal", "status", "sentence"),
     [
-        (Refusal(503, "no_model"), 503, "No version is in Production yet. Run: stackctl promote super-resolution 1"),
         (Refusal(415, "unsupported_format"), 415, "The model cannot read this kind of file."),
         (Refusal(413, "too_large", "20000000 pixels"), 413, "This photo is too large for the model server."),
         (Refusal(400, "corrupt_image", "cut off"), 400, "This photo is damaged: it could not be read to its end."),
@@ -108,6 +107,30 @@ def test_a_refusal_of_the_model_server_becomes_a_sentence(
     assert told.startswith(sentence)
     if refusal.headers:
         assert answer.headers["Retry-After"] == "3"
+
+
+def test_no_version_in_production_becomes_a_sentence_with_what_to_type(
+    visitor: Visitor, model_server: FakeModelServer
+) -> None:
+    model_server.promote(None)
+
+    error = visitor.send(photo()).get_json()["error"]
+
+    assert (error["message"], error["command"]) == (
+        "No version is in Production yet.",
+        "stackctl promote super-resolution 1",
+    )
+
+
+def test_a_version_whose_process_is_being_replaced_is_not_called_missing(
+    visitor: Visitor, model_server: FakeModelServer
+) -> None:
+    model_server.refuse(Refusal(503, "no_model", "The model's process is being replaced.", {"Retry-After": "1"}))
+
+    answer = visitor.send(photo())
+
+    assert answer.get_json()["error"]["message"] == "The model server is restarting its model."
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
 
 
 def test_a_model_server_that_is_away_becomes_a_sentence(visitor: Visitor, model_server: FakeModelServer) -> None:
