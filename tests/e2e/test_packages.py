@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy
 import psutil
 import pytest
 from support.cli import Cli
@@ -55,4 +56,5 @@ def test_a_wrong_package_stops_nothing_and_a_right_one_is_there_after_up(
     ask_for(cli, PACKAGE)
     assert cli.json("up")["state"] == "healthy"
     python = model_server(cli).cmdline()[0]
-    assert process.run([python, "-c", f"import {MODULE} as extra; print(extra.VALUE)"]).stdout.strip() == "42"
+    code = f"import {MODULE} as extra, numpy; print(extra.VALUE, numpy.__file__)"
+    assert process.run([python, "-c", code]).stdout.split() == ["42", numpy.__file__]  # the services' own stays

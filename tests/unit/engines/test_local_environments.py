@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.tiny_wheel import MODULE, PACKAGE, make_wheelhouse
 
 from stackctl import process
 from stackctl.distribution import cache_folder
@@ -128,29 +127,3 @@ def test_the_training_environment_has_torch_and_every_package_of_real_esrgan(
         "print(torch.version.cuda, torch.ones(2, 2).sum().item())"
     )
     assert process.run([python, "-W", "ignore", "-c", code]).stdout.split() == ["None", "4.0"]
-
-
-@pytest.fixture
-def wheelhouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave pip nothing but a wheelhouse with one tiny package."""
-    monkeypatch.setenv("STACKCTL_WHEELHOUSE", str(make_wheelhouse(tmp_path / "wheelhouse")))
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("wheelhouse")
-def test_packages_of_served_models_are_added_above_what_the_services_run_on() -> None:
-    python = environments.serving_environment((f"{PACKAGE}>=1",), silent)
-    code = f"import {MODULE} as extra, numpy, mlflow.pyfunc, stackctl.serving; print(extra.VALUE, numpy.__file__)"
-    value, numpy = process.run([python, "-c", code]).stdout.split()
-    assert value == "42"
-    assert numpy == __import__("numpy").__file__
-    assert environments.serving_environment((f"{PACKAGE}>=1",), silent) == python
-    assert environments.serving_environment((), silent) == Path(sys.executable)
-    missing = process.run([sys.executable, "-c", f"import {MODULE}"], check=False)
-    assert missing.returncode != 0
-
-    with pytest.raises(StackctlError, match=r"no-such-package(.|\n)*") as caught:
-        environments.serving_environment((PACKAGE, "no-such-package"), silent)
-    assert "serving.packages" in caught.value.message
-    assert len(list((cache_folder() / "environments").glob("serving-*"))) == 1
