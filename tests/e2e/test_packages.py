@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy
+import numpy as np
 import psutil
 import pytest
 from support.cli import Cli
@@ -57,4 +57,4 @@ def test_a_wrong_package_stops_nothing_and_a_right_one_is_there_after_up(
     assert cli.json("up")["state"] == "healthy"
     python = model_server(cli).cmdline()[0]
     code = f"import {MODULE} as extra, numpy; print(extra.VALUE, numpy.__file__)"
-    assert process.run([python, "-c", code]).stdout.split() == ["42", numpy.__file__]  # the services' own stays
+    assert process.run([python, "-c", code]).stdout.split() == ["42", np.__file__]  # the services' own stays
