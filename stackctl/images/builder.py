@@ -146,7 +146,7 @@ def build_layer(layer: PackagesLayer, progress: Progress) -> None:
         try:
             _run("serving", [*command, str(layer.folder)], progress)
         except process.ProcessFailed as error:
-            if not (said := packages.refusals(error.completed.stderr.splitlines())):
+            if not (said := packages.refusals(error.completed.stdout.splitlines())):
                 raise
             raise StackctlError(
                 "serving.packages in stack.yaml cannot be installed:\n" + "\n".join(f"  {line}" for line in said[-5:]),
@@ -157,10 +157,10 @@ def build_layer(layer: PackagesLayer, progress: Progress) -> None:
 def _run(name: str, command: Sequence[str], progress: Progress) -> None:
     _require_buildx()
     progress(name, "building")
-    tail: list[str] = []
+    lines: list[str] = []
 
     def on_line(line: str) -> None:
-        tail.append(line)
+        lines.append(line)
         if step := _STEP.match(line):
             progress(name, f"step {step['step']}: {_shortened(step['what'])}")
 
@@ -170,7 +170,10 @@ def _run(name: str, command: Sequence[str], progress: Progress) -> None:
     if completed.returncode != 0:
         client.require_engine()
         shortened = process.Completed(
-            ("docker", "buildx", "build", name), completed.returncode, "", "\n".join(tail[-_OUTPUT_LINES:])
+            ("docker", "buildx", "build", name),
+            completed.returncode,
+            stdout="\n".join(lines),
+            stderr="\n".join(lines[-_OUTPUT_LINES:]),  # what the message quotes
         )
         raise process.ProcessFailed(
             shortened,
