@@ -47,10 +47,13 @@ class Memory:
         return cls(limit, group)
 
     def request_limit(self, concurrency: int) -> int:
-        """Return the bytes that a request may need beside what is loaded (two versions, in a flip); 0: no limit."""
+        """Return the bytes that a version's process may use for one request, itself included; 0: no limit.
+
+        So counts ``imaging.peak_bytes``, which refuses what would need more. In a flip two versions are loaded.
+        """
         if self.limit is None:
             return 0
-        return max(SMALLEST_REQUEST, (self.limit - PARENT_BYTES - 2 * LOADED_BYTES) // concurrency)
+        return LOADED_BYTES + max(SMALLEST_REQUEST, (self.limit - PARENT_BYTES - 2 * LOADED_BYTES) // concurrency)
 
     def exceeded(self, pids: Iterable[int]) -> int | None:
         """Return how much this process and ``pids`` use together, in bytes, if that is too much."""

@@ -28,7 +28,7 @@ class ChildSpec:
         concurrency: requests that compute at the same time.
         max_bytes: longest image, in bytes.
         timeout: longest computation, in seconds; the parent enforces it.
-        max_memory: bytes that one request may need beside what is loaded; 0: no limit.
+        max_memory: bytes that the process may use for one request, itself included; 0: no limit.
     """
 
     name: str

@@ -99,7 +99,7 @@ def test_a_version_that_fails_under_users_is_taken_back_reported_and_not_served_
 def test_a_request_that_eats_memory_ends_with_its_process_and_says_why(start_server: StartServer) -> None:
     server = start_server(STACKCTL_SERVING_MEMORY="700m", STACKCTL_SERVING_CONCURRENCY="3")
     model = server.serves("1")
-    assert model["image"]["max_memory"] == 64 * MIB
+    assert model["image"]["max_memory"] == 384 * MIB
     load = Load(server, threads=2, pace=0.05)
     with load:
         load.answered_by("1", 2)

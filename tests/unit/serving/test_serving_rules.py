@@ -181,8 +181,8 @@ def test_the_memory_setting_counts_where_no_control_group_is_smaller(tmp_path: P
     nothing = {"proc": tmp_path, "root": tmp_path}
     memory = Memory.read({"STACKCTL_SERVING_MEMORY": "2g"}, **nothing)
     assert memory.limit == 2048 * MIB
-    assert 600 * MIB < memory.request_limit(2) < 800 * MIB
-    assert Memory.read({"STACKCTL_SERVING_MEMORY": "300m"}, **nothing).request_limit(2) == 64 * MIB
+    assert 900 * MIB < memory.request_limit(2) < 1100 * MIB
+    assert Memory.read({"STACKCTL_SERVING_MEMORY": "300m"}, **nothing).request_limit(2) == 384 * MIB
     assert Memory(limit=MIB).exceeded([]) is not None
     with pytest.raises(UsageError, match="STACKCTL_SERVING_MEMORY is 'much'"):
         Memory.read({"STACKCTL_SERVING_MEMORY": "much"}, **nothing)
