@@ -45,6 +45,12 @@ def test_an_empty_folder_becomes_a_served_production_model_that_outlives_a_resta
     cli.run("models", "import", "starter")  # a second time adds nothing
     assert len(cli.json("models", "show", "super-resolution")["versions"]) == 2
 
+    sheet = stacks.folder / "golden.png"
+    compared = cli.json("models", "compare", "1", "latest", "--sheet", sheet)
+    assert compared["comparable"]
+    assert compared["metrics"]["psnr_y"]["delta"] > 0
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+
     cli.run("promote", "super-resolution", "1")
     answer = upscale(cli, first.input, format="png", precision="fp32")
     assert answer.version == "1"
@@ -52,7 +58,8 @@ def test_an_empty_folder_becomes_a_served_production_model_that_outlives_a_resta
     assert "version 1" in shown_version(cli).lower()
     children_before = cli.json("status")["services"]
 
-    cli.run("promote", "super-resolution", "2")
+    better = cli.json("promote", "super-resolution", "latest", "--if-better", "psnr_y")
+    assert (better["previous"], better["version"]) == ("1", "2")
     assert "version 2" in shown_version(cli).lower()
     assert [each["restarts"] for each in cli.json("status")["services"]] == [
         each["restarts"] for each in children_before
