@@ -139,7 +139,7 @@ def _run(order: str, python: Path) -> Iterator[tuple[int, dict[str, Any] | None]
     with tempfile.TemporaryDirectory(prefix="stackctl-upscale-") as folder:
         file = Path(folder) / "order.json"
         file.write_text(order)
-        lines = process.lines([python, "-m", "stackctl.lifecycle.upscale_worker", file])
+        lines = process.lines([python, "-P", "-m", "stackctl.lifecycle.upscale_worker", file])
         try:
             for line in lines:
                 event = _parse(line)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.golden import starter_pair
+from support.pictures import encode, noise, pixels
 
 from stackctl.errors import StackctlError, UsageError
 from stackctl.lifecycle.upscale import How, Upscaled, plan
@@ -52,7 +53,11 @@ def test_an_unreadable_image_is_named_and_the_others_are_upscaled(tmp_path: Path
     assert all(item.report["out_width"] == 4 * item.report["width"] for item in found if not item.error)
 
 
-def test_options_reach_the_engine(tmp_path: Path, starter: LocalNetwork) -> None:
+def test_options_reach_the_engine_wherever_it_is_called(
+    tmp_path: Path, starter: LocalNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "numpy.py").write_text("raise ImportError('a file of the folder that the command was called in')\n")
     inputs(tmp_path, a=starter_pair(1).input)
     item = run(tmp_path, starter, how=How(outscale=2, image_format="webp", tile=16, precision="fp32"))[0]
     assert item.result == str(tmp_path / "out" / "a_out.webp")
@@ -60,6 +65,17 @@ def test_options_reach_the_engine(tmp_path: Path, starter: LocalNetwork) -> None
     assert item.report["tiles"] > 1
     with pytest.raises(UsageError, match="outscale"):
         run(tmp_path, starter, how=How(outscale=99))
+
+
+def test_the_alpha_upsampler_is_honoured(tmp_path: Path, starter: LocalNetwork) -> None:
+    inputs(tmp_path, a=encode(noise(24, 24, 4)))
+    made = []
+    for alpha in ("bicubic", "network"):
+        item = run(tmp_path, starter, how=How(alpha=alpha, suffix=alpha))[0]
+        made.append(pixels(Path(str(item.result)).read_bytes()))
+    assert made[0].shape == (96, 96, 4)
+    assert (made[0][:, :, :3] == made[1][:, :, :3]).all()
+    assert (made[0][:, :, 3] != made[1][:, :, 3]).any()
 
 
 def test_results_that_cannot_be_written_end_the_batch_with_a_sentence(tmp_path: Path, starter: LocalNetwork) -> None:
