@@ -39,6 +39,11 @@ def complete_versions(context: typer.Context, incomplete: str) -> list[tuple[str
     return []
 
 
+def complete_targets(incomplete: str) -> list[str]:
+    """Return the targets of a promotion that begin so."""
+    return [name for name in ("production", "staging") if name.startswith(incomplete)]
+
+
 def _stack(context: typer.Context) -> Stack:
     from stackctl.stack import Stack
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stackctl.cli.completion import complete_models, complete_versions
+from stackctl.cli.completion import complete_models, complete_targets, complete_versions
 from stackctl.cli.output import terminal
 
 if TYPE_CHECKING:
@@ -31,7 +31,10 @@ def promote(
     context: typer.Context,
     model: Model,
     version: Version,
-    to: Annotated[str, typer.Option("--to", metavar="TARGET", help="production or staging.")] = "production",
+    to: Annotated[
+        str,
+        typer.Option("--to", metavar="TARGET", help="production or staging.", autocompletion=complete_targets),
+    ] = "production",
     if_better: Annotated[
         str | None,
         typer.Option(metavar="METRIC", help="Only if this metric is better than that of the version in Production."),

@@ -146,6 +146,7 @@ def test_the_shell_completes_models_and_versions_from_the_live_registry(stage: S
     assert complete(stage, "promote", stage.model, "") == ["3", "2", "1", "latest", "@production"]
     assert complete(stage, "rollback", stage.model, "--to-version", "@") == ["@production"]
     assert complete(stage, "models", "show", stage.model, "l") == ["latest"]
+    assert complete(stage, "promote", stage.model, "1", "--to", "s") == ["staging"]
     before = _children()
     complete(stage, "promote", stage.model, "")
     assert _children() - before <= 0.5
