@@ -18,7 +18,7 @@ from .resample import resize_rows, rows_needed, rows_ready
 from .tiling import Plan, Span
 
 Infer = Callable[[Levels], Levels]
-_ALPHA_BAND = 256
+_BAND = 128
 
 
 class Rows(Protocol):
@@ -71,9 +71,11 @@ class Resized:
         target = (len(self._canvas), self._canvas.shape[1])
         ready = rows_ready(self._height, target[0], min(last, self._height))
         if ready > self._made:
-            self._canvas[self._made : ready] = resize_rows(
-                self._buffer, self._top, self._height, target, self._made, ready
-            )
+            for first in range(self._made, ready, _BAND):
+                last_made = min(ready, first + _BAND)
+                begin, end = rows_needed(self._height, target[0], first, last_made)
+                part = self._buffer[begin - self._top : end - self._top]
+                self._canvas[first:last_made] = resize_rows(part, begin, self._height, target, first, last_made)
             self._made = ready
             needed = rows_needed(self._height, target[0], ready, target[0])[0] if ready < target[0] else self._height
             keep = min(needed, last)
@@ -124,8 +126,8 @@ def fill(levels: Levels, plan: Plan, infer: Infer, scale: int, out: Rows, ready:
 def fill_alpha(alpha: Levels, canvas: Levels) -> None:
     """Resample H×W×1 levels into a canvas h×w×1, band by band."""
     height, width = canvas.shape[:2]
-    for first in range(0, height, _ALPHA_BAND):
-        last = min(height, first + _ALPHA_BAND)
+    for first in range(0, height, _BAND):
+        last = min(height, first + _BAND)
         top, bottom = rows_needed(len(alpha), height, first, last)
         canvas[first:last] = resize_rows(alpha[top:bottom], top, len(alpha), (height, width), first, last)
 

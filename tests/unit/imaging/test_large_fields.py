@@ -81,7 +81,7 @@ def test_tiled_is_within_45_db_of_untiled_on_random_weights(network: Network) ->
     whole, alone = upscale(data, network, Options(tile=1000))
     tiled, report = upscale(data, network, Options(tile=16))
 
-    assert (alone.tiles, alone.exact, report.tiles, report.exact) == (1, True, 12, False)
+    assert (alone.tiles, alone.exact, report.tiles, report.exact) == (1, True, 6, False)
     left, right = pictures.pixels(tiled), pictures.pixels(whole)
     assert np.ptp(right) > 100  # a picture, not one flat colour
     assert difference(left, right)[1] >= 45
