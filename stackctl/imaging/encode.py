@@ -25,6 +25,7 @@ from .tiff import TiffWriter
 CONTENT_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "tiff": "image/tiff"}
 _LONGEST = {"jpeg": 65_500, "webp": 16_383}
 _AT_ONCE = 1 << 17
+_ROWS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,9 @@ def _jpeg(canvas: Levels, quality: int) -> memoryview:
     import cv2
 
     if canvas.shape[2] == 3:
-        cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR, dst=canvas)
+        for top in range(0, canvas.shape[0], _ROWS_AT_ONCE):  # in place costs OpenCV a copy of what it is given
+            rows = canvas[top : top + _ROWS_AT_ONCE]
+            cv2.cvtColor(rows, cv2.COLOR_RGB2BGR, dst=rows)
     try:
         done, encoded = cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, quality])
     except cv2.error as error:
