@@ -25,6 +25,8 @@ from .tiff import TiffWriter
 CONTENT_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "tiff": "image/tiff"}
 _LONGEST = {"jpeg": 65_500, "webp": 16_383}
 _AT_ONCE = 1 << 17
+_PARTITION_OVERFLOW = 6
+"""libwebp's error where lossy WebP cannot hold a picture's modes (512 KiB of them); lossless has no such limit."""
 _ROWS_AT_ONCE = 64
 
 
@@ -184,7 +186,12 @@ def _webp(canvas: Levels, carried: Metadata, quality: int) -> bytes:
     if carried.exif:
         extras["exif"] = b"Exif\0\0" + carried.exif
     target = io.BytesIO()
-    image.save(target, "WEBP", **extras)
+    try:
+        image.save(target, "WEBP", **extras)
+    except ValueError as error:
+        if not str(error).endswith(f" {_PARTITION_OVERFLOW}"):
+            raise
+        image.save(target, "WEBP", **extras | {"lossless": True, "quality": 0, "method": 0})
     return target.getvalue()
 
 
