@@ -16,8 +16,11 @@ from .errors import BadOption
 
 WINDOWS = tuple(range(128, 545, 16))
 """Sides in input pixels of tiles with their halo: few shapes occur whatever the sizes of images."""
-MEMORY = 168 * 1024 * 1024
-"""What the network's values in one tile may take, in bytes."""
+MEMORY = 172 * 1024 * 1024
+"""What the network's values in one tile of a small image may take, in bytes."""
+_LEAST_MEMORY = 96 * 1024 * 1024
+_BESIDE_A_PIXEL = 6
+"""Bytes per input pixel that the whole image takes beside its tiles: they leave less for one tile."""
 LARGEST_HALO = 64
 """Beyond it a tile would be mostly halo: such networks overlap by less than their field, and plans say so."""
 PARTIAL_HALO = 32
@@ -92,7 +95,7 @@ def plan(
     if tile:
         sides = (_up(tile, multiple) + 2 * margin,) * 2
     else:
-        sides = _choose(height, width, margin, _pixels_allowed(bytes_per_pixel, covered=covered))
+        sides = _choose(height, width, margin, _pixels_allowed(height * width, bytes_per_pixel, covered=covered))
     rows, columns = (
         _spans(length, margin, side, multiple) for length, side in zip((height, width), sides, strict=True)
     )
@@ -101,13 +104,14 @@ def plan(
     return Plan(rows, columns, exact=False, row_fade=_fade(rows), column_fade=_fade(columns))
 
 
-def _pixels_allowed(bytes_per_pixel: int, *, covered: bool) -> int:
+def _pixels_allowed(image: int, bytes_per_pixel: int, *, covered: bool) -> int:
     most = max(WINDOWS) ** 2
     if not bytes_per_pixel:
         return most
     least = WINDOWS[0] ** 2 if covered else _LEAST_PIXELS
     # Half as much again: runtimes keep buffers beside the values that live.
-    return min(most, max(least, MEMORY * 2 // (3 * bytes_per_pixel)))
+    budget = max(_LEAST_MEMORY, MEMORY - _BESIDE_A_PIXEL * image)
+    return min(most, max(least, budget * 2 // (3 * bytes_per_pixel)))
 
 
 def _choose(height: int, width: int, margin: int, allowed: int) -> tuple[int, int]:
