@@ -18,7 +18,7 @@ from .resample import resize_rows, rows_needed, rows_ready
 from .tiling import Plan, Span
 
 Infer = Callable[[Levels], Levels]
-_BAND = 128
+_BAND = 32
 
 
 class Rows(Protocol):
