@@ -78,7 +78,7 @@ def test_a_gif_is_unsupported_even_though_pillow_could_read_it() -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
 def test_several_frames_or_pages_are_refused(kind: str) -> None:
-    with pytest.raises(AnimatedImage, match="2 frames|several pages"):
+    with pytest.raises(AnimatedImage, match=r"2 frames|several pages"):
         probe(pictures.animated(kind))
 
 
