@@ -24,6 +24,8 @@ from .tiff import TiffWriter
 
 CONTENT_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "tiff": "image/tiff"}
 _LONGEST = {"jpeg": 65_500, "webp": 16_383}
+_MOST_WEBP_PIXELS = 64_000_000
+"""Beyond it `auto` leaves WebP: lossy may not hold the picture, and lossless takes six times the raw pixels."""
 _AT_ONCE = 1 << 17
 _PARTITION_OVERFLOW = 6
 """libwebp's error where lossy WebP cannot hold a picture's modes (512 KiB of them); lossless has no such limit."""
@@ -47,7 +49,8 @@ def choose_format(wanted: str, source: Format, height: int, width: int) -> str:
     """
     fits = max(height, width) <= _LONGEST.get(source if wanted == "auto" else wanted, 2**31 - 1)
     if wanted == "auto":
-        return source if fits and source != "bmp" else "png"
+        heavy = source == "webp" and height * width > _MOST_WEBP_PIXELS
+        return source if fits and not heavy and source != "bmp" else "png"
     if not fits:
         raise BadOption(f"{wanted} cannot hold {width}×{height} pixels; use png or tiff.")
     return wanted

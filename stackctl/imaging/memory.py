@@ -8,7 +8,7 @@ from .tiling import MEMORY, plan
 
 RUNTIME = 300 * 1024 * 1024
 """What the process itself, the libraries and the tile in work take beside the pixels."""
-_ENCODED_SHARE = {"png": 1.0, "tiff": 1.0, "jpeg": 0.5, "webp": 2.5}
+_ENCODED_SHARE = {"png": 1.0, "tiff": 1.0, "jpeg": 0.5, "webp": 6.0}
 """Encoded bytes and the encoder's own buffers over raw bytes, at worst for photos (noise does not compress)."""
 
 

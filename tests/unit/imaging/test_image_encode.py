@@ -14,8 +14,9 @@ from support import pictures
 
 from stackctl.imaging import probe
 from stackctl.imaging.decode import decode
-from stackctl.imaging.encode import Encoding, encode, encode_pixels
+from stackctl.imaging.encode import Encoding, choose_format, encode, encode_pixels
 from stackctl.imaging.metadata import Metadata
+from stackctl.imaging.options import Format
 
 NOTHING = Metadata()
 KINDS = [(channels, depth) for channels in (1, 2, 3, 4) for depth in (8, 16)]
@@ -145,3 +146,19 @@ def test_the_canvas_is_not_copied(to: str, channels: int, depth: int) -> None:
 
     assert peak < 2.5 * len(data) + canvas.nbytes // 8 + 24_000_000
     assert peak < canvas.nbytes
+
+
+@pytest.mark.parametrize(
+    ("source", "size", "expected"),
+    [
+        ("webp", (8000, 8000), "webp"),
+        ("webp", (8001, 8000), "png"),
+        ("webp", (10, 16_384), "png"),
+        ("jpeg", (8001, 8000), "jpeg"),
+        ("bmp", (10, 10), "png"),
+    ],
+)
+def test_auto_keeps_the_format_that_holds_the_result_at_a_bearable_cost(
+    source: Format, size: tuple[int, int], expected: str
+) -> None:
+    assert choose_format("auto", source, *size) == expected
