@@ -79,8 +79,16 @@ class _Reach:
     radius: Fraction = Fraction(0)
 
 
+class _OfSize:
+    """Stands for a value made from the image's size: it may steer an enlargement, never meet a pixel."""
+
+
+_OF_SIZE = _OfSize()
+_Known = _Reach | _OfSize | None
+
+
 class _UnboundedError(Exception):
-    """The walk met an operation whose reach is not known."""
+    """The walk met an operation whose reach is not known, or one whose answer depends on where a tile lies."""
 
 
 def read_facts(model: Any) -> GraphFacts:
@@ -152,26 +160,29 @@ def _elements(shape: Any) -> int:
 
 
 def _halo(model: Any, scale: int) -> int:
-    reach: dict[str, _Reach | None] = {}
+    reach: dict[str, _Known] = {}
     for node in model.get_ordered_ops():
         reach[node.get_friendly_name()] = _after(node, reach)
     ends = [reach[node.get_friendly_name()] for node in model.get_results()]
     end = ends[0]
-    if end is None or end.jump * scale != 1:
+    if not isinstance(end, _Reach) or end.jump * scale != 1:
         raise _UnboundedError
     return math.ceil(end.radius)
 
 
-def _after(node: Any, reach: dict[str, _Reach | None]) -> _Reach | None:
-    """Return the reach after this node; None for values that do not depend on the image."""
+def _after(node: Any, reach: dict[str, _Known]) -> _Known:
+    """Return the reach after this node; None for values that depend neither on the image nor on its size."""
     kind = node.get_type_name()
     if kind == "Parameter":
         return _Reach()
     sources = [reach[value.get_node().get_friendly_name()] for value in node.input_values()]
-    image = [source for source in sources if source is not None]
-    if not image or kind == "ShapeOf":
-        return None
-    if len({source.jump for source in image}) != 1:
+    image = [source for source in sources if isinstance(source, _Reach)]
+    of_size = any(source is _OF_SIZE for source in sources)
+    if kind == "ShapeOf":  # of what has one shape whatever the image (as a rank has), it is a constant
+        return _OF_SIZE if node.input_value(0).get_partial_shape().is_dynamic else None
+    if not image:
+        return _OF_SIZE if of_size else None
+    if (of_size and kind != "Interpolate") or len({source.jump for source in image}) != 1:
         raise _UnboundedError
     before = _Reach(image[0].jump, max(source.radius for source in image))
     step = _STEPS.get("pointwise" if kind in _POINTWISE else kind)
@@ -223,6 +234,8 @@ def _space_to_depth(node: Any, before: _Reach) -> _Reach:
 
 def _interpolation(node: Any, before: _Reach) -> _Reach:
     attributes = node.get_attributes()
+    if str(attributes["coordinate_transformation_mode"]) == "align_corners":  # the image's corners, not a tile's
+        raise _UnboundedError
     reach = _REACH.get(str(attributes["mode"]))
     factor = _constant_factor(node) if str(attributes.get("shape_calculation_mode")) == "scales" else None
     if reach is None or factor is None or factor < 1:

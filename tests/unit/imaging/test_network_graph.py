@@ -98,6 +98,32 @@ def test_an_operation_over_the_whole_image_has_no_bound() -> None:
     assert read_facts(ov.Model([ops.add(start, mean)], [start])).halo is None
 
 
+def test_corners_that_are_aligned_have_no_bound() -> None:
+    start = image()
+    out = ops.interpolate(
+        start,
+        ops.constant(np.array([2, 2], np.float32)),
+        "linear_onnx",
+        "scales",
+        axes=ops.constant(np.array([2, 3], np.int64)),
+        coordinate_transformation_mode="align_corners",
+    )
+
+    assert read_facts(ov.Model([out], [start])).halo is None
+
+
+def test_pixels_that_meet_coordinates_have_no_bound() -> None:
+    start = image()
+    size = ops.shape_of(start, "i32")
+    height = ops.gather(size, ops.constant(2), ops.constant(0))
+    rows = ops.range(ops.constant(0), height, ops.constant(1), "f32")
+    ramp = ops.reshape(rows, ops.constant(np.array([1, 1, -1, 1])), False)
+    blended = ops.add(start, ops.broadcast(ramp, size))
+
+    assert read_facts(ov.Model([ops.add(start, ramp)], [start])).halo is None
+    assert read_facts(ov.Model([blended], [start])).halo is None
+
+
 def test_a_network_for_grey_images_only_is_refused() -> None:
     start = image(1)
 
