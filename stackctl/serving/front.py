@@ -26,6 +26,7 @@ REPLACED_SECONDS = 30.0
 DEATH_SECONDS = 1.0
 DISCARDED_FACTOR = 8
 SERVER_ERROR = 500
+Question = tuple[str, str, Iterable[tuple[bytes, bytes]], bytes]  # method, target, headers, body
 INVOCATIONS = "/invocations"
 
 
@@ -38,6 +39,7 @@ class Front:
         self._metrics = metrics
         self._gate = Gate(settings.concurrency, settings.queue)
         self._again = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
         metrics.watch(lambda: self._gate.computing, lambda: self._gate.waiting)
 
     async def forward(self, request: Request) -> Response:
@@ -69,20 +71,21 @@ class Front:
         target = request.scope["raw_path"].decode("latin-1")
         if request.scope["query_string"]:
             target += f"?{request.scope['query_string'].decode('latin-1')}"
+        question = (request.method, target, request.headers.raw, body)
         async with self._gate.turn(self._settings.timeout):
             try:
-                return await self._asked(request.method, target, request.headers.raw, body)
+                return await self._asked(question)
             except ChildGone:
                 pass
             async with self._again:  # one at a time: the request that kills does not take the others with it twice
                 try:
-                    return await self._asked(request.method, target, request.headers.raw, body)
+                    return await self._asked(question)
                 except ChildGone as error:
                     raise ServingError(
                         "internal", f"The model's process died twice while it worked on this request: it {error}"
                     ) from error
 
-    async def _asked(self, method: str, target: str, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Answer:
+    async def _asked(self, question: Question) -> Answer:
         """Ask the serving version once.
 
         Raises:
@@ -93,16 +96,42 @@ class Front:
         slot.tally.requests += 1
         limit = self._settings.timeout
         try:
-            answer = await asyncio.wait_for(child.ask(method, target, headers, body), limit)
+            answer = await asyncio.wait_for(child.ask(*question), limit)
         except ChildGone as error:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(child.exited.wait(), DEATH_SECONDS)
             raise ChildGone(str(error) if child.alive else child.how_it_ended) from error
         except TimeoutError:
             child.kill("timeout", f"a request took longer than {limit:g} s")
+            task = asyncio.create_task(self._blame(slot, question))  # its client has waited long enough
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
             raise ServingError("timeout", f"The request took longer than {limit:g} s and was stopped.") from None
-        self._lineup.answered(slot, failed=answer.status >= SERVER_ERROR)
+        if answer.status >= SERVER_ERROR:
+            await self._blame(slot, question)
+        else:
+            self._lineup.answered(slot, failed=False)
         return answer
+
+    async def _blame(self, slot: Slot, question: Question) -> None:
+        """Count a request that failed against its version, unless the version before it fails on it too."""
+        old = self._lineup.before(slot)
+        self._lineup.answered(slot, failed=old is None or await self._can(old, question))
+
+    async def _can(self, slot: Slot, question: Question) -> bool:
+        """Return whether a version answers a request without an error of its own, in time."""
+        if not slot.ready:
+            return False
+        child = await slot.child()
+        limit = self._settings.timeout
+        try:
+            answer = await asyncio.wait_for(child.ask(*question), limit)
+        except ChildGone:
+            return False
+        except TimeoutError:
+            child.kill("timeout", f"a request took longer than {limit:g} s")
+            return False
+        return answer.status < SERVER_ERROR
 
     async def _child(self) -> tuple[Slot, Child]:
         """Return the serving version and its process, waiting while it is being replaced.

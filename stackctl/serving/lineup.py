@@ -103,14 +103,18 @@ class Lineup:
         slot.tally.failures += failed
         self.judge()
 
+    def before(self, slot: Slot) -> Slot | None:
+        """Return the version that would take over again if ``slot`` fails too often; None: it is not on probation."""
+        return self._probation.old if self._probation is not None and slot is self.serving else None
+
     def judge(self) -> None:
         """Go back to the version before if the new one failed too often within its grace time."""
         probation, slot = self._probation, self.serving
         if probation is None or slot is None:
             return
-        if asyncio.get_running_loop().time() > probation.until or not probation.old.ready:
+        if asyncio.get_running_loop().time() > probation.until:
             self._probation = None
-        elif reason := probation.verdict(slot):
+        elif probation.old.ready and (reason := probation.verdict(slot)):
             self._fall_back(slot, probation.old, reason)
 
     def reconsider(self, version: Version) -> None:

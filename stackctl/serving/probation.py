@@ -1,7 +1,8 @@
 """The grace time after a flip: the old version stays loaded, and takes over again if the new one fails more.
 
-The rule is meant to be predictable: at least ``FEWEST`` failures (answers of 500 and above, and deaths of its process),
-and a share of the requests that is ``RISE`` above the old version's own.
+The rule is meant to be predictable: at least ``FEWEST`` failures (answers of 500 and above and timeouts, where the old
+version answers the same request, and deaths of its process), and a share of the requests that is ``RISE`` above the old
+version's own.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ MAGIC = (
 )
 
 
-def build(spec: ChildSpec, digest: str, scoring: ASGIApp, model: ImageModel | None) -> ASGIApp:
+def build(spec: ChildSpec, digest: str, scoring: Starlette, model: ImageModel | None) -> ASGIApp:
     """Return the application; ``model`` is None for a version that is no image model.
 
     Every answer names the version, the run and the digest of the process that made it.
@@ -57,8 +57,15 @@ def build(spec: ChildSpec, digest: str, scoring: ASGIApp, model: ImageModel | No
         meta = json.dumps(report, separators=(",", ":"))
         return Response(content, headers={"X-Stackctl-Meta": meta}, media_type=_media_type(content))
 
+    scoring.add_exception_handler(RecursionError, _nested_too_deeply)
     app = Starlette(routes=[Route("/v1/image", image, methods=["POST"]), Mount("/", scoring)])
     return _Named(app, spec, digest)
+
+
+async def _nested_too_deeply(_: Request, __: Exception) -> Response:
+    """Answer JSON that Python's parser gives up on, which MLflow's app would take for an error of its own."""
+    error = ServingError("bad_option", "The request's JSON is nested too deeply.")
+    return Response(error.body, error.status, error.headers)
 
 
 class _Named:

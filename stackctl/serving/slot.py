@@ -165,7 +165,7 @@ class Slot:
             await child.exited.wait()
             self._ready.clear()
             self.restarts += 1
-            self.tally.failures += 1
+            self.tally.failures += child.cause != "timeout"  # the request may be to blame for that: the front finds out
             self._note_death(child)
             if self._expendable:
                 self._refused(Refused(f"Its process {child.how_it_ended}", digest=self.digest, transient=True))

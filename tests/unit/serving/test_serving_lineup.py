@@ -1,0 +1,130 @@
+"""Which version serves, and what takes that away from it; the versions' processes are made up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
+from unit.serving.tiny_models import save_pyfunc_model
+
+from stackctl.serving.cache import VersionCache
+from stackctl.serving.exchange import Answer
+from stackctl.serving.front import Front
+from stackctl.serving.lineup import Lineup, Wish
+from stackctl.serving.metrics import Metrics
+from stackctl.serving.probation import Tally
+from stackctl.serving.registry_view import Version
+from stackctl.serving.scoring import build
+from stackctl.serving.settings import ServingSettings
+from stackctl.serving.slot import Workshop
+from stackctl.serving.spec import ChildSpec, Report
+
+ENVIRONMENT = {"STACKCTL_NAME": "tiny-stack", "STACKCTL_MODEL": "tiny", "MLFLOW_TRACKING_URI": "http://127.0.0.1:1"}
+
+
+class MadeUpChild:
+    """Answers what is asked: "good" always; "new" fails version 2; "bad" and "slow" fail every version."""
+
+    alive = True
+
+    def __init__(self, number: str) -> None:
+        self.number = number
+
+    async def ask(self, method: str, target: str, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Answer:
+        if body == b"slow" or (body == b"slow with 2" and self.number == "2"):
+            await asyncio.sleep(60)
+        failed = body == b"bad" or (body == b"new" and self.number == "2")
+        return Answer(500 if failed else 200, (), self.number.encode())
+
+    def kill(self, cause: str, why: str) -> None:
+        """Stay; the slot would replace it."""
+
+
+class MadeUpSlot:
+    """A version that is prepared at once; ``contracts`` says which are no image models."""
+
+    contracts: dict[str, str] = {}  # noqa: RUF012
+
+    def __init__(
+        self, version: Version, workshop: Workshop, *, attempt: str | None = None, digest: str | None = None
+    ) -> None:
+        self.version, self.attempt, self.digest = version, attempt, digest
+        self.state, self.reason, self.transient, self.ready = "prepared", None, False, True
+        self.report = Report("prepared", contract=self.contracts.get(version.version, "image"))
+        self.tally, self.last_death, self.ended_at = Tally(), None, None
+
+    async def child(self) -> MadeUpChild:
+        return MadeUpChild(self.version.version)
+
+    def retire(self) -> None:
+        self.ready = False
+
+    async def close(self, drain: float = 0.0) -> None:
+        self.ready = False
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+    """Return a workshop whose slots are made up."""
+    monkeypatch.setattr("stackctl.serving.lineup.Slot", MadeUpSlot)
+    monkeypatch.setattr(MadeUpSlot, "contracts", {})
+    environ = {**ENVIRONMENT, "STACKCTL_SERVING_CACHE": str(tmp_path), "STACKCTL_SERVING_TIMEOUT": "0.1"}
+    settings = ServingSettings.from_env(environ)
+    for number in ("1", "2"):
+        VersionCache(tmp_path).folder_of(Version("tiny", number)).mkdir(parents=True)
+    return Workshop(settings, VersionCache(tmp_path), tmp_path, lambda: None, lambda _: None)
+
+
+def promoted(lineup: Lineup, number: str) -> str | None:
+    """Load a version and put it into Production; return which serves then."""
+    lineup.load(Version("tiny", number))
+    lineup.arrange(Wish(production=number))
+    return lineup.serving.version.version if lineup.serving else None
+
+
+@pytest.mark.parametrize(
+    ("body", "serves"), [(b"bad", "2"), (b"slow", "2"), (b"new", "1"), (b"slow with 2", "1"), (b"good", "2")]
+)
+def test_requests_that_the_version_before_fails_on_too_undo_no_promotion(
+    workshop: Workshop, body: bytes, serves: str
+) -> None:
+    async def scenario() -> str:
+        lineup = Lineup(workshop, Metrics())
+        assert [promoted(lineup, "1"), promoted(lineup, "2")] == ["1", "2"]
+        front = Front(workshop.settings, lineup, Metrics())
+        app = Starlette(routes=[Route("/v1/image", front.forward, methods=["POST"])])
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
+            for _ in range(3):
+                await client.post("/v1/image", content=body)
+            await asyncio.sleep(0.15)  # what timed out is asked again behind the client's back
+            answer = await client.post("/v1/image", content=b"good")
+        await lineup.close()
+        return answer.text
+
+    assert asyncio.run(scenario()) == serves
+
+
+def test_json_that_is_nested_too_deeply_is_the_requests_fault(tmp_path: Path) -> None:
+    import mlflow.pyfunc
+    from mlflow.pyfunc import scoring_server
+
+    loaded = mlflow.pyfunc.load_model(str(save_pyfunc_model(tmp_path / "model")))
+    spec = ChildSpec("tiny", "1", None, None, None, "", "", "", 0, 1, 1024, 10.0)
+    app = build(spec, "sha256:1", scoring_server.init(loaded), None)
+
+    async def asked(body: str) -> httpx.Response:
+        transport = httpx.ASGITransport(cast("Any", app), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            return await client.post("/invocations", content=body, headers={"Content-Type": "application/json"})
+
+    answer = asyncio.run(asked("[" * 100_000))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_option")
+    assert asyncio.run(asked('{"dataframe_split": {"columns": ["x"], "data": [[2.0]]}}')).json() == {
+        "predictions": [{"x": 4.0}]
+    }
