@@ -22,6 +22,8 @@ from stackctl.checkpoints.packaging import log_image_model
 from stackctl.errors import StackctlError
 
 EXPERIMENT = "imported"
+_BEYOND, _MOST_BEYOND = 0.5, 0.5
+"""How far outside [0, 1] a raw value may lie, and which share of them may lie further."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,12 +42,22 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if chosen.folder
                 else bare(chosen.onnx, chosen.source, Path(folder) / "golden")
             )
-            answer: dict[str, Any] = log_image_model(package, name=chosen.model, experiment=EXPERIMENT).to_dict()
+            answer = _log(package, chosen.model)
     except StackctlError as error:
         sys.stdout.write(json.dumps({"error": {"message": error.message, "hint": error.hint}}) + "\n")
         return error.code
     sys.stdout.write(json.dumps(answer, sort_keys=True) + "\n")
     return 0
+
+
+def _log(package: ImagePackage, model: str) -> dict[str, Any]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return log_image_model(package, name=model, experiment=EXPERIMENT).to_dict()
+    except MlflowException as error:
+        said = (error.message or "").strip().splitlines() or [type(error).__name__]
+        raise StackctlError(f"MLflow did not take the network: {said[0][:300]}", "See `stackctl logs mlflow`.") from error
 
 
 def converted(folder: Path, source: str) -> ImagePackage:
@@ -86,12 +98,13 @@ def bare(onnx: Path, source: str, golden: Path) -> ImagePackage:
     """Return the package of an ONNX file; its golden pairs are written into ``golden``, answered by OpenVINO in fp32.
 
     Raises:
-        StackctlError: it is no network from RGB to RGB at a whole scale.
+        StackctlError: it is no network from RGB to RGB at a whole scale, or it does not answer with pixels.
     """
     from stackctl.imaging import ImagingError, Network
 
     try:
         network = Network.load(onnx, precision="fp32")
+        _check_range(onnx, network.multiple, source)
         answers = [_answer(network, image, "fp32") for image in golden_inputs().values()]
     except ImagingError as error:
         raise StackctlError(
@@ -113,6 +126,34 @@ def bare(onnx: Path, source: str, golden: Path) -> ImagePackage:
         },
         description=f"ONNX network x{network.scale} from {source}.",
     )
+
+
+def _check_range(onnx: Path, multiple: int, source: str) -> None:
+    """Refuse a network whose answers, before they are clamped, are no numbers or not in [0, 1].
+
+    Its golden pairs are its own answers, so that nothing later would notice.
+    """
+    import numpy as np
+    import openvino
+
+    image = next(image for image in golden_inputs().values() if image.ndim == 3)
+    rows, columns = (size // multiple * multiple for size in image.shape[:2])
+    planes = image[:rows, :columns].transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
+    core = openvino.Core()
+    try:
+        compiled = core.compile_model(core.read_model(onnx), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        raw = np.asarray(compiled(planes)[0])
+    except RuntimeError as error:
+        raise StackctlError(f"{source} is no network for images: OpenVINO cannot run it.") from error
+    if not np.isfinite(raw).all():
+        raise StackctlError(
+            f"{source} answers with values that are no numbers: its weights are broken.", "Export the network again."
+        )
+    if np.mean((raw < -_BEYOND) | (raw > 1 + _BEYOND)) > _MOST_BEYOND:
+        raise StackctlError(
+            f"{source} answers between {raw.min():.4g} and {raw.max():.4g} where pixels lie between 0 and 1.",
+            "Export the network so that it takes and gives RGB in [0, 1].",
+        )
 
 
 def _bf16_psnr(network: Any, pairs: list[tuple[Any, Any]]) -> float | None:
