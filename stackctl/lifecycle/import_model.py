@@ -12,7 +12,7 @@ from typing import Any
 from stackctl.checkpoints import catalogue
 from stackctl.checkpoints.networks import prepare, reported
 from stackctl.engines import Engine, Progress
-from stackctl.errors import StackctlError
+from stackctl.errors import StackctlError, UsageError
 from stackctl.lifecycle.networks import run_by_engine
 from stackctl.models import ModelVersion, Registry
 from stackctl.process import ProcessFailed
@@ -41,12 +41,12 @@ def import_model(
         denoise: 0 to 1, for ``realesr-general-x4v3``.
 
     Raises:
-        UsageError: there is no such name or file.
+        UsageError: there is no such name or file, or a model cannot be called ``name``.
         Unhealthy: MLflow does not answer.
         MissingPrerequisite: the network must be converted, and torch is not to be had.
         StackctlError: the network was refused, or could not be fetched, converted or registered.
     """
-    model = name or stack.settings.model
+    model = stack.settings.model if name is None else _checked(name)
     with Registry.of(stack) as registry:
         registry.find_model(model)  # a registry that does not answer is reported before seconds are spent
         if what in catalogue.STARTERS:
@@ -66,6 +66,13 @@ def import_starter(stack: Stack, engine: Engine, progress: Progress) -> list[Mod
         StackctlError: the networks could not be registered.
     """
     return import_model("starter", stack, engine, progress)
+
+
+def _checked(name: str) -> str:
+    """Return the name where MLflow would take it."""
+    if not name.strip() or "/" in name or ":" in name:
+        raise UsageError(f"A model cannot be called {name!r}.", "Choose a name without / and :, such as my-model.")
+    return name
 
 
 def _import_network(
