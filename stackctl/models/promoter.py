@@ -146,8 +146,12 @@ class Promoter:
         return Recovery.of(model, journal, "finished", self._target)
 
     def _check(self, version: ModelVersion, model: RegisteredModel, metric: MetricGate | None) -> list[Passed]:
-        """Hold the version against the gates; the champion is the version that users get, whatever the target."""
-        number = model.production.winner(arrivals.agreed(events_of(model), PRODUCTION))
+        """Hold the version against the gates.
+
+        The champion is the version that users get, whatever the target: where the version itself was moved to
+        Production by something else, the one that it replaces.
+        """
+        number = model.production.before(version.version, arrivals.agreed(events_of(model), PRODUCTION))
         champion = self._registry.version(model.name, number) if number and number != version.version else None
         passed = check_all(self._registry, version, champion, metric)
         for gate in passed:

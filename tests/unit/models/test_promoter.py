@@ -215,6 +215,19 @@ def test_the_champion_of_a_promotion_to_staging_is_what_users_get() -> None:
         promote(mlflow, "3", STAGING, metric=MetricGate("psnr_y"))
 
 
+@pytest.mark.parametrize(("psnr", "contract", "told"), [(28.0, "image", "28 against 29"), (30.0, "", "contract")])
+def test_what_was_moved_to_the_stage_elsewhere_is_held_against_the_version_it_replaces(
+    psnr: float, contract: str, told: str
+) -> None:
+    mlflow = MemoryMlflow(versions=0)
+    mlflow.add({"psnr_y": 29.0}, {"stackctl.evaluation.digest": "d", "stackctl.contract": "image"})
+    mlflow.add({"psnr_y": psnr}, {"stackctl.evaluation.digest": "d", "stackctl.contract": contract})
+    promote(mlflow, "1")
+    mlflow.versions["1"]["stage"], mlflow.versions["2"]["stage"] = "Archived", "Production"
+    with pytest.raises(PromotionRefused, match=told):
+        promote(mlflow, "2", metric=MetricGate("psnr_y"))
+
+
 class Rollbacks:
     """Rolls back as the command does, where no model server follows."""
 
