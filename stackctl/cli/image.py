@@ -135,6 +135,8 @@ def upscale(
     )
     places = _one_of("IN", source, "-i", inbound), _one_of("OUT", target, "-o", output)
     work, results = (_here if model_name else _by_server)(screen, *places, how, model_name or "", denoise_strength)
+    for note in work.notes:
+        screen.note(note)
     _report(screen, work, results)
 
 

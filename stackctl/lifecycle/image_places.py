@@ -49,6 +49,18 @@ class Place(Protocol):
         """Return a name as a person would write it."""
         ...
 
+    def base(self) -> str:
+        """Return what the place is, whatever it was called by: two that are the same place are equal."""
+        ...
+
+    def where(self, name: str) -> str:
+        """Return what writing ``name`` replaces."""
+        ...
+
+    def replaceable(self, name: str) -> set[str]:
+        """Return all places where writing would change what reading ``name`` gives."""
+        ...
+
 
 @dataclass(frozen=True)
 class Files:
@@ -56,19 +68,16 @@ class Files:
 
     Attributes:
         root: the folder or the file.
-        without: a folder below it whose images do not count: that of the results.
     """
 
     root: Path
-    without: Path | None = None
 
     def names(self) -> list[str]:
         """Return the images below the folder; a single file is its own only image."""
         if self.root.is_file():
             return [self.root.name]
         found = (file for file in self.root.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-        kept = (file for file in found if self.without is None or self.without not in file.parents)
-        return sorted(file.relative_to(self.root).as_posix() for file in kept if not file.name.startswith(PARTIAL))
+        return sorted(file.relative_to(self.root).as_posix() for file in found if not file.name.startswith(PARTIAL))
 
     def read(self, name: str) -> bytes:
         """Return one image's bytes."""
@@ -88,6 +97,19 @@ class Files:
     def full(self, name: str) -> str:
         """Return the file's path."""
         return str(self.path(name))
+
+    def base(self) -> str:
+        """Return the real path of the folder or the file."""
+        return os.path.realpath(self.root)
+
+    def where(self, name: str) -> str:
+        """Return the real folder and the name in it: a link there is itself replaced, not what it points to."""
+        path = self.path(name)
+        return str(Path(os.path.realpath(path.parent)) / path.name)
+
+    def replaceable(self, name: str) -> set[str]:
+        """Return the file and, where it is a link, what it points to."""
+        return {self.where(name), os.path.realpath(self.path(name))}
 
 
 @dataclass(frozen=True)
@@ -111,6 +133,18 @@ class Objects:
     def full(self, name: str) -> str:
         """Return the object's URL."""
         return f"{self.store.url}/{name}"
+
+    def base(self) -> str:
+        """Return the URL."""
+        return self.store.url.rstrip("/")
+
+    def where(self, name: str) -> str:
+        """Return the object's URL."""
+        return f"{self.base()}/{name}"
+
+    def replaceable(self, name: str) -> set[str]:
+        """Return the object's URL."""
+        return {self.where(name)}
 
 
 def objects(stack: Stack, url: str) -> Objects:

@@ -39,6 +39,13 @@ def extension(name: str, image_format: str) -> str:
     return own if _SPELLINGS.get(own.lower()) == image_format else EXTENSIONS.get(image_format, own)
 
 
+def endings(name: str, image_format: str) -> list[str]:
+    """Return the endings that a result may get: with ``auto`` any, as a file may hold another format than it says."""
+    formats = EXTENSIONS if image_format == "auto" else (image_format,)
+    own = [PurePosixPath(name).suffix] if image_format == "auto" else []
+    return list(dict.fromkeys([*own, *(extension(name, each) for each in formats)]))
+
+
 def format_of(name: str) -> str | None:
     """Return the format that a file name's ending stands for, or None."""
     return _SPELLINGS.get(PurePosixPath(name).suffix.lower())

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stackctl.errors import StackctlError, Unhealthy, UsageError
 from stackctl.lifecycle.image_places import SUFFIXES, CannotWrite, Files, Place, is_url, objects
-from stackctl.lifecycle.result_names import extension, format_of, stems
+from stackctl.lifecycle.result_names import endings, extension, format_of, stems
 
 if TYPE_CHECKING:
     from stackctl.serving.client import ModelServerClient, Served
@@ -74,6 +74,7 @@ class Work:
         names: the images, in the order in which they are upscaled.
         stems: each image's result in ``outbound``, without its ending.
         exactly: name of the only result, where the person gave one.
+        notes: what a person should know of images that are left out.
     """
 
     inbound: Place
@@ -82,6 +83,7 @@ class Work:
     stems: dict[str, str]
     how: How
     exactly: str | None = None
+    notes: tuple[str, ...] = ()
 
     def result_of(self, name: str, image_format: str) -> str:
         """Return the name of an image's result."""
@@ -102,16 +104,14 @@ def plan(source: str, target: str, how: How, stack: Stack | None = None) -> Work
     """
     inbound, outbound = _place(source, stack), _place(target, stack)
     exactly = None
-    if isinstance(inbound, Files) and isinstance(outbound, Files):
-        if inbound.root.is_file() and format_of(target) and not outbound.root.is_dir():
-            how, exactly = _for_one_file(outbound.root, how), outbound.root.name
-            outbound = Files(outbound.root.parent)
-        _keep_apart(inbound.root, outbound.root, how, exactly)
-        inbound = _without_results(inbound, outbound.root)
-    names = inbound.names()
+    single = isinstance(inbound, Files) and inbound.root.is_file()
+    if single and isinstance(outbound, Files) and format_of(target) and not outbound.root.is_dir():
+        how, exactly = _for_one_file(outbound.root, how), outbound.root.name
+        outbound = Files(outbound.root.parent)
+    names, notes = _inputs(inbound, outbound, how, exactly)
     if not names:
         raise UsageError(f"There is no image in {source}.", f"Images end in {', '.join(sorted(SUFFIXES))}.")
-    return Work(inbound, outbound, tuple(names), stems(names, how.suffix), how, exactly)
+    return Work(inbound, outbound, tuple(names), stems(names, how.suffix), how, exactly, tuple(notes))
 
 
 def through_server(work: Work, url: str) -> Iterator[Upscaled]:
@@ -164,21 +164,59 @@ def _for_one_file(file: Path, how: How) -> How:
     return replace(how, image_format=wanted or "auto")
 
 
-def _keep_apart(source: Path, target: Path, how: How, exactly: str | None) -> None:
-    """Refuse what would replace inputs by results."""
-    folder = source.parent if source.is_file() else source
-    same = folder.resolve() == target.resolve()
-    if same and (source.name == exactly or (exactly is None and not how.suffix)):
-        raise UsageError("The results would replace their inputs.", "Give a --suffix or another folder.")
+def _inputs(inbound: Place, outbound: Place, how: How, exactly: str | None) -> tuple[list[str], list[str]]:
+    """Return the images to upscale, and notes on those left out as results of an earlier call.
+
+    Raises:
+        UsageError: a result would replace an input, in whatever format it may be written.
+    """
+    found = inbound.names()
+    source, target = inbound.base(), outbound.base()
+    above = source.rstrip("/") + "/"
+    below = target.removeprefix(above) + "/" if target.startswith(above) else ""
+    names = [name for name in found if not below or not name.startswith(below)]
+    notes = (
+        [f"{_count(len(found) - len(names), 'image')} in the folder of the results left out."]
+        if len(names) < len(found)
+        else []
+    )
+    # NAME_SUFFIX beside or below NAME is the result of an earlier call.
+    may_replace = bool(how.suffix) and (target == source or bool(below))
+    lies = {inbound.where(name): name for name in found}
+    planned = _results(names, outbound, how, exactly)
+    left_out: set[str] = set()
+    while may_replace:
+        again = {lies[result] for result, name in planned.items() if lies.get(result, name) != name} & set(names)
+        if not again:
+            break
+        left_out |= again
+        names = [name for name in names if name not in again]
+        planned = _results(names, outbound, how, exactly)
+    if left_out:
+        notes.append(f"{_count(len(left_out), 'earlier result')} left out.")
+    guarded = {place: name for name in (names if may_replace else found) for place in inbound.replaceable(name)}
+    for result in planned:
+        if result in guarded:
+            raise UsageError(
+                "The results would replace their inputs.",
+                f"{inbound.full(guarded[result])} would be replaced: give a --suffix or another folder.",
+            )
+    return names, notes
 
 
-def _without_results(inbound: Files, target: Path) -> Files:
-    """Leave out results of an earlier call where they lie below the inputs."""
-    source = inbound.root.resolve()
-    below = target.resolve()
-    if source in below.parents:
-        return Files(inbound.root, inbound.root / below.relative_to(source))
-    return inbound
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("s" if number > 1 else "")
+
+
+def _results(names: Sequence[str], outbound: Place, how: How, exactly: str | None) -> dict[str, str]:
+    """Return every place that a result may be written to, and the image that it is the result of."""
+    if exactly:
+        return {outbound.where(exactly): name for name in names}
+    return {
+        outbound.where(stem + ending): name
+        for name, stem in stems(names, how.suffix).items()
+        for ending in endings(name, how.image_format)
+    }
 
 
 def _ask(server: ModelServerClient, data: bytes, how: How) -> Served:

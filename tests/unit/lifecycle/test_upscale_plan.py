@@ -66,6 +66,48 @@ def test_inputs_are_never_replaced_by_their_results(tmp_path: Path, target: str)
     assert plan(str(image), str(tmp_path / "in"), How(suffix="x")).stems["a.png"] == "a_x"
 
 
+def test_results_of_an_earlier_call_beside_their_inputs_are_no_inputs(tmp_path: Path) -> None:
+    inputs = folder_of(tmp_path / "in", "a.png", "a_out.png", "sub/b.jpg", "sub/b_out.png", "c_out.png")
+    work = plan(str(inputs), f"{inputs}/sub/..", How())
+    assert work.names == ("a.png", "c_out.png", "sub/b.jpg")
+    assert work.notes == ("2 earlier results left out.",)
+    (inputs / "link.png").symlink_to("a_out.png")
+    with pytest.raises(UsageError, match="replace") as refused:
+        plan(str(inputs), str(inputs), How())
+    assert "link.png" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "suffix"),
+    [
+        ("link.png", "ph/a.png", "out"),
+        ("ph", "ph/vac", ""),
+        ("ph/vac", "ph", ""),
+        ("ph/vac", "ph", "out"),
+        ("ph", "to-ph", ""),
+    ],
+)
+def test_no_result_replaces_an_image_below_the_inputs(tmp_path: Path, source: str, target: str, suffix: str) -> None:
+    folder_of(tmp_path, "ph/a.png", "ph/vac/a.png", "ph/vac/a_out.png", "ph/vac/vac/a.png")
+    (tmp_path / "link.png").symlink_to("ph/a.png")
+    (tmp_path / "to-ph").symlink_to("ph")
+    with pytest.raises(UsageError, match="would replace their inputs") as refused:
+        plan(str(tmp_path / source), str(tmp_path / target), How(suffix=suffix))
+    assert ".png would be replaced" in str(refused.value.hint)
+    assert plan(str(tmp_path / source), str(tmp_path / "elsewhere"), How(suffix=suffix)).names
+
+
+def test_a_loop_of_links_is_a_sentence(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    inputs = folder_of(tmp_path / "in", "a.png")
+    with pytest.raises(UsageError):
+        plan(str(loop), str(tmp_path / "out"), How())
+    for target in (loop, loop / "below"):
+        with pytest.raises(CannotWrite):
+            plan(str(inputs), str(target), How()).outbound.write("a.png", b"")
+
+
 def test_a_folder_without_images_and_a_missing_one_are_said(tmp_path: Path) -> None:
     for source in (folder_of(tmp_path / "empty", "x.txt"), tmp_path / "missing"):
         with pytest.raises(UsageError, match="no image"):
