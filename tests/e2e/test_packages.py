@@ -21,7 +21,7 @@ def model_server(cli: Cli) -> psutil.Process:
     (found,) = (
         each
         for each in psutil.process_iter(["cmdline", "environ"])
-        if each.info["cmdline"][-1:] == ["stackctl.serving"]
+        if (each.info["cmdline"] or [])[-1:] == ["stackctl.serving"]
         and (each.info["environ"] or {}).get("STACKCTL_SUPERVISED") == str(cli.folder)
     )
     return found

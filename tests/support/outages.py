@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,8 @@ from support.cli import Cli
 from stackctl.engines.local import LocalEngine
 from stackctl.process import run
 from stackctl.stack import Stack
+
+DEADLINE = 60.0
 
 
 @contextmanager
@@ -23,6 +26,7 @@ def stopped(cli: Cli, engine: str, service: str) -> Iterator[None]:
             yield
         finally:
             run(["docker", "start", container])
+            _until_healthy(container)
         return
     client = LocalEngine(_stack(cli))._client()
     client.stop(service)
@@ -49,6 +53,13 @@ def container_of(cli: Cli, service: str) -> str:
     filters = [word for key, value in labels.items() for word in ("--filter", f"label={key}={value}")]
     [container] = run(["docker", "ps", "-aq", *filters]).stdout.split()
     return container
+
+
+def _until_healthy(container: str) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while run(["docker", "inspect", "-f", "{{.State.Health.Status}}", container]).stdout.strip() != "healthy":
+        assert time.monotonic() < deadline, f"{container} does not become healthy"
+        time.sleep(0.2)
 
 
 def _stack(cli: Cli) -> Stack:
