@@ -110,7 +110,7 @@ def told(model: RegisteredModel, now: datetime) -> list[Event]:
         known = agreed(events, target)
         winner = model.pair(target).winner(known)
         if winner is not None and known is not None and winner != known and target.journal_tag not in model.tags:
-            reason = "found now: no model server has followed it yet"
+            reason = "found now, not recorded yet"
             found.append(Event(moment(now), "elsewhere", target.name, winner, known, "unknown", reason))
     return [*found, *events]
 

@@ -111,3 +111,4 @@ def test_what_nobody_recorded_yet_is_told_as_found_now() -> None:
     mlflow.versions["2"]["stage"] = "Production"
     newest = arrivals.told(registry.model("m"), NOW + timedelta(hours=1))[0]
     assert (newest.action, newest.version, newest.previous) == ("elsewhere", "2", "1")
+    assert newest.reason == "found now, not recorded yet"  # whether a server follows it, nobody asked
