@@ -110,7 +110,7 @@ class Promoter:
         try:
             write_journal(self._registry, model.name, self._target, journal)
             passed += self._check(version, model, metric)
-            digest = self._prepare(version, dry_run=dry_run)
+            digest = self._prepare(version, journal, dry_run=dry_run)
             if dry_run:
                 self._undo(model.name, journal)
                 return self._result(version, previous, digest, began, changed=False, dry_run=True, passed=tuple(passed))
@@ -158,10 +158,13 @@ class Promoter:
             self._progress(f"gate {gate.gate}", gate.sentence)
         return passed
 
-    def _prepare(self, version: ModelVersion, *, dry_run: bool) -> str:
+    def _prepare(self, version: ModelVersion, journal: Journal, *, dry_run: bool) -> str:
         """Have every server prepare the version; return the digest they agree on."""
         model, number = version.name, version.version
         self._fleet.settle(model, number)
+        check_own(
+            self._registry, model, self._target, journal
+        )  # gates and servers took time: somebody else may be at it
         self._registry.set_alias(model, self._target.candidate_alias, number)
         return self._check_digest(version, self._fleet.await_prepared(model, number), dry_run=dry_run)
 
@@ -241,9 +244,13 @@ class Promoter:
         return pair.stage not in known or pair.alias not in known
 
     def _close(self, model: str, journal: Journal) -> None:
+        self._withdraw(model, journal)
+        close_journal(self._registry, model, self._target)
+
+    def _withdraw(self, model: str, journal: Journal) -> None:
+        """Take the candidate's alias off the journal's version, where it has it."""
         if self._registry.model(model).aliases.get(self._target.candidate_alias) == journal.version:
             self._registry.delete_alias(model, self._target.candidate_alias)
-        close_journal(self._registry, model, self._target)
 
     def _undo(self, model: str, journal: Journal) -> None:
         self._progress("undo", f"version {journal.version} is no candidate any more")
@@ -255,6 +262,8 @@ class Promoter:
             standing = read_journal(self._registry, model, self._target)
             if standing is not None and standing.id == journal.id:
                 self._undo(model, journal)
+            elif standing is None or standing.version != journal.version:  # overtaken: only the alias may be ours
+                self._withdraw(model, journal)
         except StackctlError as error:
             self._progress("undo", f"left to the next `stackctl promote` or `stackctl status`: {error.message}")
 

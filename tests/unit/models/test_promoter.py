@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -15,7 +16,7 @@ from stackctl.lifecycle.promote import recover, rollback
 from stackctl.models import Registry, UnknownVersion
 from stackctl.models.gates import MetricGate
 from stackctl.models.history import read
-from stackctl.models.journal import Purpose
+from stackctl.models.journal import Journal, JournalLost, Purpose
 from stackctl.models.promoter import Promoter
 from stackctl.models.promotion import Promotion, PromotionRefused
 from stackctl.models.targets import PRODUCTION, STAGING, Target
@@ -226,6 +227,28 @@ def test_what_was_moved_to_the_stage_elsewhere_is_held_against_the_version_it_re
     mlflow.versions["1"]["stage"], mlflow.versions["2"]["stage"] = "Archived", "Production"
     with pytest.raises(PromotionRefused, match=told):
         promote(mlflow, "2", metric=MetricGate("psnr_y"))
+
+
+@pytest.mark.parametrize(
+    ("moment", "theirs", "left"),
+    [("gate status", "3", "3"), ("prepare", None, None), ("prepare", "3", "3")],
+    ids=["before ours is announced", "after it, theirs is not yet", "after it, and theirs is"],
+)
+def test_who_is_overtaken_leaves_no_candidate_and_takes_none(moment: str, theirs: str | None, left: str | None) -> None:
+    mlflow = MemoryMlflow(versions=3)
+    promote(mlflow, "1")
+    other = Journal.begin("1", "3", by="eve@elsewhere#9", now=datetime.now(UTC)).to_json()
+
+    def overtake(subject: str, _what: str) -> None:
+        if subject == moment:
+            mlflow.tags[PRODUCTION.journal_tag] = other
+            mlflow.aliases |= {"candidate": theirs} if theirs else {}
+
+    ours = Promoter(mlflow.registry(), (), owner="ada@machine#1", progress=overtake)
+    with pytest.raises(JournalLost, match="eve@elsewhere"):
+        ours.promote(mlflow.registry().version("m", "2"))
+    assert state(mlflow) == ("1", "1", left, True)
+    assert mlflow.tags[PRODUCTION.journal_tag] == other
 
 
 class Rollbacks:
