@@ -57,7 +57,7 @@ def decode(data: bytes, info: ImageInfo) -> Decoded:
     image = open_lazily(data, info.format)
     deep_colour = info.bit_depth == 16 and info.source_mode not in {"I;16", "I;16B", "I;16L", "I;16N"}
     try:
-        carried = metadata.read(image, keep_icc=info.source_mode != "CMYK")
+        carried = metadata.read(image, data, keep_icc=info.source_mode != "CMYK")
         pixels = _deep(data, info, image) if deep_colour else _plain(data, image, info)
     except ImagingError:
         raise
@@ -65,7 +65,8 @@ def decode(data: bytes, info: ImageInfo) -> Decoded:
         raise ImageTooLarge(f"There is not enough memory to decode {info.width}×{info.height} pixels.") from error
     except Exception as error:  # whatever a decoder raises on broken bytes means that they are broken
         raise CorruptImage(f"The {info.format} image cannot be decoded: {error}") from error
-    if deep_colour or orientation_of(image) == info.orientation:  # Pillow turns TIFF files by itself and drops the tag
+    # Pillow turns TIFF files by itself and drops the tag.
+    if deep_colour or orientation_of(image, data) == info.orientation:
         pixels = _turn(pixels, info.orientation)
     if pixels.shape != (info.height, info.width, info.channels):
         raise CorruptImage(f"The {info.format} image has {pixels.shape} pixels, not what its header says.")

@@ -55,6 +55,14 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     raise CorruptImage("The png image ends before its last part.")
 
 
+def png_part(data: bytes, name: bytes) -> bytes | None:
+    """Return the body of the first chunk of this name, before or after the rows; None without."""
+    try:
+        return next((data[start:end] for found, start, end in png_chunks(data) if found == name), None)
+    except CorruptImage:
+        return None
+
+
 def check_png(data: bytes) -> None:
     """Compare every chunk's checksum, and the size of the inflated rows with what the header promises.
 

@@ -10,6 +10,8 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .integrity import png_part
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -30,11 +32,16 @@ class Metadata:
     exif: bytes | None = None
 
 
-def read(image: Image.Image, *, keep_icc: bool) -> Metadata:
-    """Return the metadata of an opened image; the EXIF orientation is reset, as pixels are turned when decoded."""
+def read(image: Image.Image, data: bytes, *, keep_icc: bool) -> Metadata:
+    """Return the metadata of an image opened from these bytes.
+
+    The EXIF orientation is reset, as pixels are turned when decoded.
+    """
     icc = image.info.get("icc_profile") if keep_icc else None
     if image.format == "TIFF":
         exif: bytes | None = _tiff_exif(image)
+    elif image.format == "PNG":
+        exif = png_part(data, b"eXIf")  # it may follow the rows, which Pillow has not reached yet
     else:
         exif = image.info.get("exif")
     return Metadata(icc=icc or None, exif=_upright(exif) if exif else None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .errors import AnimatedImage, CorruptImage, ImageTooLarge, ImagingError, UnsupportedFormat
-from .integrity import png_chunks
+from .integrity import png_chunks, png_part
 from .options import FORMATS, Format, Limits
 from .tiff_header import ASSOCIATED, BITS, EXTRA, SAMPLES, UNASSOCIATED, Directory, check_tiff, read_directory
 
@@ -114,7 +114,7 @@ def _describe(image: Image.Image, kind: Format, data: bytes, limits: Limits, dir
     if frames > 1:
         raise AnimatedImage(f"The {kind} image has {frames} frames; exactly one is accepted.")
     mode, depth = _pixels(image, kind, data, directory)
-    orientation = orientation_of(image)
+    orientation = orientation_of(image, data)
     if orientation in _TURNED:
         width, height = height, width
     return ImageInfo(
@@ -126,7 +126,8 @@ def _describe(image: Image.Image, kind: Format, data: bytes, limits: Limits, dir
         bit_depth=depth,
         orientation=orientation,
         has_icc=bool(image.info.get("icc_profile")) or _tiff_has(image, _ICC_TAG),
-        has_exif="exif" in image.info or (kind == "tiff" and bool(image.getexif().get_ifd(0x8769))),
+        has_exif=(png_part(data, b"eXIf") is not None if kind == "png" else "exif" in image.info)
+        or (kind == "tiff" and bool(image.getexif().get_ifd(0x8769))),
     )
 
 
@@ -214,13 +215,24 @@ def _check_png_header(data: bytes) -> None:
         raise CorruptImage("The png image has no palette.")
 
 
-def orientation_of(image: Image.Image) -> int:
-    """Return the EXIF orientation (1 to 8) that still has to be applied."""
+def orientation_of(image: Image.Image, data: bytes) -> int:
+    """Return the EXIF orientation (1 to 8) that still has to be applied to the image that these bytes are.
+
+    Of a PNG the chunk alone counts: Pillow would decode the pixels in search of it.
+    """
     try:
-        value = image.getexif().get(_ORIENTATION, 1)
+        value = (_png_exif(data) if image.format == "PNG" else image.getexif()).get(_ORIENTATION, 1)
     except Exception:  # noqa: BLE001  # EXIF that cannot be read does not make the picture wrong
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _png_exif(data: bytes) -> Image.Exif:
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif.load(png_part(data, b"eXIf") or b"")
+    return exif
 
 
 def _stored_size(image: Image.Image) -> tuple[int, int]:

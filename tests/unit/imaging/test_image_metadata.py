@@ -11,6 +11,7 @@ from PIL import Image, ImageCms
 from support import pictures
 
 from stackctl.imaging import Network, Options, probe, upscale
+from stackctl.imaging.metadata import png_chunk
 
 KINDS = ["PNG", "JPEG", "WEBP", "TIFF"]
 
@@ -38,6 +39,17 @@ def test_profile_and_exif_are_carried_over(network: Network, source: str, target
     assert image.getexif()[0x010F] == "a camera"
     assert image.getexif().get_ifd(0x8769)[0x9003] == "2026:01:02 03:04:05"
     assert report.dropped == ()
+
+
+def test_exif_after_the_rows_of_a_png_survives_and_turns(network: Network) -> None:
+    given = pictures.encode(pictures.noise(10, 12))
+    late = given[:-12] + png_chunk(b"eXIf", exif(6).removeprefix(b"Exif\0\0")) + given[-12:]
+
+    encoded, _ = upscale(late, network)
+
+    assert (probe(late).width, probe(late).orientation, probe(late).has_exif) == (10, 6, True)
+    assert pictures.opened(encoded).size == (40, 48)
+    assert pictures.opened(encoded).getexif()[0x010F] == "a camera"
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

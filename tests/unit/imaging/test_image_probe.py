@@ -10,6 +10,7 @@ from PIL import Image
 from support import pictures
 
 from stackctl.imaging import AnimatedImage, CorruptImage, ImageTooLarge, Limits, UnsupportedFormat, probe
+from stackctl.imaging.metadata import png_chunk
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,16 @@ def test_sizes_are_those_of_the_upright_picture() -> None:
     info = probe(pictures.encode(pictures.noise(20, 30), "JPEG", exif=exif))
 
     assert (info.width, info.height, info.orientation, info.has_exif) == (20, 30, 6, True)
+
+
+def test_no_row_of_a_png_is_read() -> None:
+    header = pictures.encode(pictures.noise(10, 12))[:33]
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    parts = [(b"IDAT", b"no rows"), (b"eXIf", turned.tobytes().removeprefix(b"Exif\0\0")), (b"IEND", b"")]
+    garbage = header + b"".join(png_chunk(*part) for part in parts)
+
+    assert (probe(garbage).width, probe(garbage).height, probe(garbage).orientation) == (10, 12, 6)
 
 
 def test_no_bytes_are_a_corrupt_image() -> None:
