@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 
 from stackctl.errors import Unhealthy
@@ -56,6 +57,15 @@ class Fleet:
                 if not stale or self._clock.monotonic() > deadline:
                     break
                 self._clock.sleep(self._deadlines.poll)
+
+    def taken_back(self, model: str, number: str) -> str | None:
+        """Return why a server took the version back after it had served it, or None; one that is away says nothing."""
+        for server in self._servers:
+            with contextlib.suppress(Unhealthy):
+                view = server.view()
+                if view.name == model and view.taken_back is not None and view.taken_back[0] == number:
+                    return view.taken_back[1]
+        return None
 
     def await_prepared(self, model: str, number: str) -> Mapping[str, str | None]:
         """Wait until every server prepared the version; return the digest each computed, by the server's URL.

@@ -93,10 +93,14 @@ class Promoter:
         began = self._clock.monotonic()
         model = self._registry.model(version.name)
         pair = model.pair(self._target)
-        if pair.agrees and pair.version == version.version:
-            live = self._fleet.await_live(model.name, version.version, began) if wait and not dry_run else None
-            return self._result(version, version.version, version.digest, began, changed=False, live_seconds=live)
         previous = pair.before(version.version, arrivals.agreed(events_of(model), self._target))
+        if pair.agrees and pair.version == version.version:
+            failure = self._fleet.taken_back(model.name, version.version)
+            if failure is None:
+                live = self._fleet.await_live(model.name, version.version, began) if wait and not dry_run else None
+                return self._result(version, version.version, version.digest, began, changed=False, live_seconds=live)
+            self._progress("again", f"a model server took version {version.version} back: {failure}")
+            previous, reason = version.version, reason or f"again; a model server had taken it back: {failure}"
         journal = Journal.begin(
             previous,
             version.version,

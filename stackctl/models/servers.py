@@ -36,6 +36,7 @@ class ServerView:
         digest: the digest it computed over that version's files, or None.
         error: why it could not do what the registry asks for, or None.
         candidate: the version it prepares, or None.
+        taken_back: the version that it went back from because it failed, and why; or None.
         document: all that it said.
     """
 
@@ -46,6 +47,7 @@ class ServerView:
     error: str | None
     candidate: Candidate | None
     document: Mapping[str, Any]
+    taken_back: tuple[str, str] | None = None
 
     @classmethod
     def parse(cls, url: str, document: Mapping[str, Any]) -> ServerView:
@@ -61,7 +63,7 @@ class ServerView:
             if entry
             else None
         )
-        version = document.get("version")
+        version, back = document.get("version"), document.get("taken_back")
         return cls(
             url=url,
             name=str(document.get("name") or ""),
@@ -70,6 +72,7 @@ class ServerView:
             error=document.get("error"),
             candidate=candidate,
             document=document,
+            taken_back=(str(back["version"]), str(back.get("reason") or "it gave no reason")) if back else None,
         )
 
 

@@ -19,6 +19,7 @@ from stackctl.models.history import read
 from stackctl.models.journal import Journal, JournalLost, Purpose
 from stackctl.models.promoter import Promoter
 from stackctl.models.promotion import Promotion, PromotionRefused
+from stackctl.models.servers import ModelServer
 from stackctl.models.targets import PRODUCTION, STAGING, Target
 from stackctl.stack import Endpoints, Settings, Stack
 
@@ -249,6 +250,38 @@ def test_who_is_overtaken_leaves_no_candidate_and_takes_none(moment: str, theirs
         ours.promote(mlflow.registry().version("m", "2"))
     assert state(mlflow) == ("1", "1", left, True)
     assert mlflow.tags[PRODUCTION.journal_tag] == other
+
+
+class BanningServer(httpx.BaseTransport):
+    """A model server that took version 2 back for version 1, until version 2 is promoted anew."""
+
+    def __init__(self, mlflow: MemoryMlflow) -> None:
+        self._mlflow = mlflow
+        mlflow.versions["2"]["tags"]["stackctl.promoted_at"] = self._banned = "2026-11-20T00:00:00Z"
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        banned = self._mlflow.versions["2"]["tags"]["stackctl.promoted_at"] == self._banned
+        announced = self._mlflow.aliases.get("candidate")
+        prepared = {"version": announced, "state": "prepared", "digest": "sha256:2"} if announced else None
+        ban = {"version": "2", "reason": "3 of its first 3 requests failed."} if banned else None
+        document = {"name": "m", "version": "1" if banned else "2", "candidate": prepared, "taken_back": ban}
+        return httpx.Response(200, json=document | {"digest": "sha256:1" if banned else "sha256:2"})
+
+
+def test_a_version_that_the_server_took_back_can_be_promoted_again_and_rolled_back_from(tmp_path: Path) -> None:
+    mlflow = MemoryMlflow()
+    promote(mlflow, "1")
+    promote(mlflow, "2")
+    told: list[str] = []
+    server = ModelServer("http://serving", transport=BanningServer(mlflow))
+    ours = Promoter(mlflow.registry(), [server], owner="ada@machine#1", progress=lambda _, what: told.append(what))
+    again = ours.promote(mlflow.registry().version("m", "2"))
+    assert (again.previous, again.version, again.changed) == ("2", "2", True)
+    assert "took version 2 back: 3 of its first 3 requests failed." in told[0]
+    newest = read(mlflow.registry(), "m")[0]
+    assert (newest.action, newest.version, "had taken it back" in (newest.reason or "")) == ("promote", "2", True)
+    assert ours.promote(mlflow.registry().version("m", "2")).changed is False
+    assert Rollbacks(mlflow, tmp_path).back() == ("2", "1")
 
 
 class Rollbacks:
