@@ -57,7 +57,9 @@ def _log(package: ImagePackage, model: str) -> dict[str, Any]:
         return log_image_model(package, name=model, experiment=EXPERIMENT).to_dict()
     except MlflowException as error:
         said = (error.message or "").strip().splitlines() or [type(error).__name__]
-        raise StackctlError(f"MLflow did not take the network: {said[0][:300]}", "See `stackctl logs mlflow`.") from error
+        raise StackctlError(
+            f"MLflow did not take the network: {said[0][:300]}", "See `stackctl logs mlflow`."
+        ) from error
 
 
 def converted(folder: Path, source: str) -> ImagePackage:
