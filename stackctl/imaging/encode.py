@@ -34,7 +34,7 @@ _ROWS_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Encoded:
-    """Encoded bytes and what could not be kept: `alpha`, `depth`, `icc`, `exif`."""
+    """Encoded bytes and what could not be kept: `alpha`, `depth`, `colour`, `icc`, `exif`."""
 
     data: bytes
     format: str
@@ -93,6 +93,7 @@ class Encoding:
         if to in {"png", "tiff"}:
             self._writer = PngWriter(canvas, carried) if to == "png" else TiffWriter(canvas, carried)
             self._pool = ThreadPoolExecutor(threads, "encode")
+        self._lost = ("colour",) if carried.png_colour and to != "png" else ()
         self._begun = 0
         self._pending: deque[Future[Any]] = deque()
 
@@ -121,12 +122,12 @@ class Encoding:
         """Return the image; all rows of the canvas are final."""
         if self._writer is None:
             data, dropped = _whole(self._canvas, self._carried, self._to, self._quality)
-            return Encoded(data, self._to, dropped)
+            return Encoded(data, self._to, (*self._lost, *dropped))
         with self:
             self.ready(self._canvas.shape[0])
             while self._pending:
                 self._writer.add(self._pending.popleft().result())
-            return Encoded(self._writer.finish(), self._to)
+            return Encoded(self._writer.finish(), self._to, self._lost)
 
     def close(self) -> None:
         """Drop what has not been done; for when the canvas will never be complete."""

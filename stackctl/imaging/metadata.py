@@ -1,6 +1,7 @@
-"""ICC profiles and EXIF blocks: read from a decoded image, corrected, and put into encoded bytes.
+"""ICC profiles, a PNG's colour chunks and EXIF blocks: read, corrected, and put into encoded bytes.
 
-Sources: PNG 3rd edition (chunks iCCP, eXIf), ICC.1:2010 annex B (APP2 segments), Exif 2.32 (APP1).
+Sources: PNG 3rd edition (chunks iCCP, cICP, sRGB, gAMA, cHRM, eXIf), ICC.1:2010 annex B (APP2 segments),
+Exif 2.32 (APP1).
 """
 
 from __future__ import annotations
@@ -20,16 +21,26 @@ _ORIENTATION = 0x0112
 _BYTE_ORDERS = {b"II": "<", b"MM": ">"}
 _SEGMENT = 65_533
 _ICC_NAME = b"ICC_PROFILE\0"
+_COLOUR_CHUNKS = {b"cICP": 4, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32}
+_SRGB = {
+    b"gAMA": struct.pack(">I", 45_455),
+    b"cHRM": struct.pack(">8I", 31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000),
+}
 DESCRIPTIVE_TAGS = (270, 271, 272, 305, 306, 315, 33432, 34665, 34853)
 """Description, make, model, software, date, artist, copyright, EXIF and GPS directories."""
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What travels beside the pixels. `exif` starts at the TIFF header; its orientation is 1."""
+    """What travels beside the pixels. `exif` starts at the TIFF header; its orientation is 1.
+
+    `png_colour` are the chunks, whole, by which a PNG names its colours without a profile, or beside one (cICP); empty
+    where they say sRGB, which is what everyone takes for granted.
+    """
 
     icc: bytes | None = None
     exif: bytes | None = None
+    png_colour: bytes = b""
 
 
 def read(image: Image.Image, data: bytes, *, keep_icc: bool) -> Metadata:
@@ -44,7 +55,22 @@ def read(image: Image.Image, data: bytes, *, keep_icc: bool) -> Metadata:
         exif = png_part(data, b"eXIf")  # it may follow the rows, which Pillow has not reached yet
     else:
         exif = image.info.get("exif")
-    return Metadata(icc=icc or None, exif=_upright(exif) if exif else None)
+    colour = _png_colour(data, with_icc=bool(icc)) if image.format == "PNG" else b""
+    return Metadata(icc=icc or None, exif=_upright(exif) if exif else None, png_colour=colour)
+
+
+def _png_colour(data: bytes, *, with_icc: bool) -> bytes:
+    """Return what outranks the profile, or all where there is none, unless it is sRGB (PNG 3rd edition, 4.3)."""
+    found: dict[bytes, bytes] = {}
+    for name in (b"cICP", b"sRGB", b"gAMA", b"cHRM"):
+        body = png_part(data, name)
+        if body is not None and len(body) == _COLOUR_CHUNKS[name]:
+            found[name] = body
+    if with_icc:
+        found = {name: body for name, body in found.items() if name == b"cICP"}
+    if b"cICP" not in found and (b"sRGB" in found or all(_SRGB[name] == body for name, body in found.items())):
+        return b""
+    return b"".join(png_chunk(name, body) for name, body in found.items())
 
 
 def _tiff_exif(image: Image.Image) -> bytes | None:
@@ -95,8 +121,8 @@ def directory_entries(exif: bytes | None) -> dict[int, bytes]:
 
 
 def png_chunks(metadata: Metadata) -> bytes:
-    """Return the iCCP and eXIf chunks; they stand between IHDR and IDAT."""
-    chunks = b""
+    """Return the chunks of colour and the eXIf chunk; they stand between IHDR and IDAT."""
+    chunks = metadata.png_colour
     if metadata.icc:
         chunks += png_chunk(b"iCCP", b"icc\0\0" + zlib.compress(metadata.icc))
     if metadata.exif:

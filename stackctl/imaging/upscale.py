@@ -44,7 +44,7 @@ class Report:
         tiles: how many tiles were run for the colour.
         tile: height and width in input pixels of one tile with its halo.
         exact: tiles carried the whole receptive field, so there can be no seam.
-        dropped: what the output's format could not hold: `alpha`, `depth`, `icc`, `exif`.
+        dropped: what the output's format could not hold: `alpha`, `depth`, `colour` (a PNG's chunks), `icc`, `exif`.
         seconds: wall time per phase: probe, decode, infer, assemble (copies between tiles and the output), resample,
             encode (what was left of it after inference), total.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,28 @@ def test_exif_after_the_rows_of_a_png_survives_and_turns(network: Network) -> No
     assert (probe(late).width, probe(late).orientation, probe(late).has_exif) == (10, 6, True)
     assert pictures.opened(encoded).size == (40, 48)
     assert pictures.opened(encoded).getexif()[0x010F] == "a camera"
+
+
+@pytest.mark.parametrize(
+    ("chunks", "kept"),
+    [
+        ({b"gAMA": struct.pack(">I", 100_000)}, True),
+        ({b"cICP": bytes([9, 16, 0, 1]), b"gAMA": struct.pack(">I", 45_455)}, True),
+        ({b"sRGB": b"\0", b"gAMA": struct.pack(">I", 45_455)}, False),  # says no more than no chunk at all
+    ],
+)
+def test_colours_that_a_png_names_without_a_profile_are_kept_or_reported(
+    network: Network, chunks: dict[bytes, bytes], kept: bool
+) -> None:
+    plain = pictures.encode(pictures.noise(10, 12))
+    named = b"".join(png_chunk(name, body) for name, body in chunks.items())
+    given = plain[:33] + named + plain[33:]
+
+    encoded, report = upscale(given, network)
+    _, as_jpeg = upscale(given, network, Options(format="jpeg"))
+
+    assert (named in encoded, report.dropped) == (kept, ())
+    assert as_jpeg.dropped == (("colour",) if kept else ())
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
