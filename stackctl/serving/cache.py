@@ -14,6 +14,7 @@ from typing import Any
 
 from stackctl.serving.probation import Ban
 from stackctl.serving.registry_view import Version
+from stackctl.serving.spec import IMAGE
 
 RECORD = "last-known-good.json"
 BAN = "taken-back.json"
@@ -40,13 +41,14 @@ class VersionCache:
         key = hashlib.sha256(identity.encode()).hexdigest()[:12]
         return self._folder(version.name) / f"{version.version}-{key}"
 
-    def remember(self, version: Version, digest: str | None) -> None:
+    def remember(self, version: Version, digest: str | None, contract: str | None = None) -> None:
         """Record the version that serves, so that a later start needs no registry; expire the oldest other versions."""
         folder = self.folder_of(version)
         record = {
             "schema_version": SCHEMA_VERSION,
             "version": {**asdict(version), "metrics": dict(version.metrics), "params": dict(version.params)},
             "digest": digest,
+            "contract": contract,
         }
         self._write(self._folder(version.name) / RECORD, record)
         if folder.is_dir():
@@ -55,12 +57,13 @@ class VersionCache:
 
     def last_known_good(self, name: str) -> tuple[Version, str | None] | None:
         """Return the version that served last and the digest of its files, if they still lie here."""
-        try:
-            record = json.loads((self._folder(name) / RECORD).read_text())
-            version = Version(**record["version"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return (version, record.get("digest")) if self.folder_of(version).is_dir() else None
+        record, version = self._record(name)
+        return (version, record.get("digest")) if version else None
+
+    def image_champion(self, name: str) -> str | None:
+        """Return the number of the version that served last if it is an image model whose files still lie here."""
+        record, version = self._record(name)
+        return version.version if version and record.get("contract") == IMAGE else None
 
     def ban(self, name: str) -> Ban | None:
         """Return the version that was taken back because it failed, or None."""
@@ -76,6 +79,14 @@ class VersionCache:
             file.unlink(missing_ok=True)
         else:
             self._write(file, {"schema_version": SCHEMA_VERSION, "ban": asdict(ban)})
+
+    def _record(self, name: str) -> tuple[dict[str, Any], Version | None]:
+        try:
+            record = json.loads((self._folder(name) / RECORD).read_text())
+            version = Version(**record["version"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}, None
+        return record, version if self.folder_of(version).is_dir() else None
 
     @staticmethod
     def _write(file: Path, record: dict[str, Any]) -> None:

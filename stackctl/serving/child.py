@@ -22,7 +22,7 @@ from stackctl.serving import artifacts
 from stackctl.serving.errors import Refused
 from stackctl.serving.events import event
 from stackctl.serving.golden import ImageModel, golden_folder, replay
-from stackctl.serving.spec import LONGEST_REASON, ChildSpec, Report
+from stackctl.serving.spec import IMAGE, LONGEST_REASON, PYFUNC, ChildSpec, Report
 from stackctl.stack import Stack
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 PR_SET_PDEATHSIG = 1
 REFUSED_STATUS = 3
-IMAGE, PYFUNC = "image", "pyfunc"
 SPARE_SECONDS = 30
 
 

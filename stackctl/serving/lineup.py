@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from stackctl.serving.events import event, now
@@ -13,6 +14,7 @@ from stackctl.serving.metrics import Metrics
 from stackctl.serving.probation import Ban, Probation, Tally
 from stackctl.serving.registry_view import Version
 from stackctl.serving.slot import Slot, Workshop
+from stackctl.serving.spec import IMAGE
 
 HOPELESS_RETRY_FACTOR = 10
 DROPPED_GRACE_SECONDS = 5.0
@@ -51,11 +53,13 @@ class Lineup:
         self.stand_in: str | None = None
         self.ban: Ban | None = workshop.cache.ban(workshop.settings.model)
         self._probation: Probation | None = None
+        self._served_last = workshop.cache.image_champion(workshop.settings.model)
         self._workshop = workshop
         self._metrics = metrics
         self._slots: dict[str, Slot] = {}
         self._leaving: dict[Slot, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writing = asyncio.Lock()
 
     @property
     def upcoming(self) -> Slot | None:
@@ -153,7 +157,13 @@ class Lineup:
         if self.serving is None and self.stand_in and not (wanted and wanted.ready):
             wanted = self._slots.get(self.stand_in)
         if wanted is not None and wanted is not self.serving and wanted.ready:
-            self._flip(wanted)
+            if champion := self._image_champion(wanted):
+                wanted.refuse(
+                    f"It is no image model, and version {champion}, which it would replace, is one. "
+                    "Register it under a name of its own."
+                )
+            else:
+                self._flip(wanted)
         clock = asyncio.get_running_loop().time()
         for number, slot in list(self._slots.items()):
             awaited = number == wish.candidate or (number == wish.production and not banned)
@@ -183,6 +193,15 @@ class Lineup:
             f"where {in_mib(limit)} are the limit"
         )
         victim.end_for_memory(phrase, expendable=victim is not self.serving)
+
+    def _image_champion(self, slot: Slot) -> str | None:
+        """Return the image model that a version must not replace because it is none itself, or None."""
+        if slot.report is None or slot.report.contract == IMAGE:
+            return None
+        if self.serving is None:  # after a start; a model that was made anew begins with the same numbers
+            return self._served_last if self._served_last != slot.version.version else None
+        report = self.serving.report
+        return self.serving.version.version if report and report.contract == IMAGE else None
 
     def _banned(self, number: str) -> bool:
         return self.ban is not None and self.ban.version == number
@@ -226,16 +245,17 @@ class Lineup:
         slot.retire()
         self._leaving[slot] = 0.0
         self._remember(old)
-        self._run(asyncio.to_thread(self._workshop.cache.write_ban, slot.version.name, self.ban))
+        self._write(partial(self._workshop.cache.write_ban, slot.version.name, self.ban))
         self._workshop.changed()
 
     def _lift_ban(self) -> None:
         event("ban_lifted", version=self.ban.version if self.ban else None)
         self.ban = None
-        self._run(asyncio.to_thread(self._workshop.cache.write_ban, self._workshop.settings.model, None))
+        self._write(partial(self._workshop.cache.write_ban, self._workshop.settings.model, None))
 
     def _remember(self, slot: Slot) -> None:
-        self._run(asyncio.to_thread(self._workshop.cache.remember, slot.version, slot.digest))
+        contract = slot.report.contract if slot.report else None
+        self._write(partial(self._workshop.cache.remember, slot.version, slot.digest, contract))
 
     def _let_go(self, slot: Slot) -> None:
         del self._leaving[slot]
@@ -243,6 +263,15 @@ class Lineup:
             del self._slots[slot.version.version]
         event("let_go", version=slot.version.version)
         self._run(slot.close(self._workshop.settings.timeout))
+
+    def _write(self, record: Callable[[], None]) -> None:
+        """Write a record in a thread, after those before it: the last one counts."""
+
+        async def written() -> None:
+            async with self._writing:
+                await asyncio.to_thread(record)
+
+        self._run(written())
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -118,6 +118,13 @@ class Slot:
         self._retired = True
         self._ready.set()
 
+    def refuse(self, reason: str) -> None:
+        """Refuse it although it was prepared, and end its process."""
+        self._life.cancel()
+        if self._child is not None:
+            self._child.kill("other", reason)
+        self._refused(Refused(reason, digest=self.digest))
+
     def end_for_memory(self, phrase: str, *, expendable: bool) -> None:
         """Kill its process because memory runs out; one that is ``expendable`` is refused, another one replaced."""
         if self._child is not None and self._child.alive:

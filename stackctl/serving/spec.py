@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 REPORT_MARK = "\x1e"  # RFC 7464's record separator: a line of the child's output that is a report, not a log line
+IMAGE, PYFUNC = "image", "pyfunc"
 LONGEST_REASON = 1500  # a report must fit into one atomic write to a pipe (4096 bytes)
 
 

@@ -55,15 +55,20 @@ class MadeUpSlot:
         self, version: Version, workshop: Workshop, *, attempt: str | None = None, digest: str | None = None
     ) -> None:
         self.version, self.attempt, self.digest = version, attempt, digest
-        self.state, self.reason, self.transient, self.ready = "prepared", None, False, True
+        self.state, self.transient, self.ready = "prepared", False, True
+        self.reason: str | None = None
         self.report = Report("prepared", contract=self.contracts.get(version.version, "image"))
-        self.tally, self.last_death, self.ended_at = Tally(), None, None
+        self.tally, self.last_death = Tally(), None
+        self.ended_at: float | None = None
 
     async def child(self) -> MadeUpChild:
         return MadeUpChild(self.version.version)
 
     def retire(self) -> None:
         self.ready = False
+
+    def refuse(self, reason: str) -> None:
+        self.state, self.reason, self.ready, self.ended_at = "refused", reason, False, 0.0
 
     async def close(self, drain: float = 0.0) -> None:
         self.ready = False
@@ -108,6 +113,26 @@ def test_requests_that_the_version_before_fails_on_too_undo_no_promotion(
         return answer.text
 
     assert asyncio.run(scenario()) == serves
+
+
+def test_an_image_model_takes_no_other_successor_not_even_over_a_restart(workshop: Workshop) -> None:
+    MadeUpSlot.contracts["2"] = "pyfunc"
+
+    async def scenario() -> None:
+        lineup = Lineup(workshop, Metrics())
+        assert promoted(lineup, "2") == "2"
+        assert promoted(lineup, "1") == "1"  # anything may be replaced by an image model
+        assert promoted(lineup, "2") == "1"
+        reason = "It is no image model, and version 1, which it would replace, is one."
+        assert f"Version 2 is in Production but cannot be served: {reason}" in (lineup.error or "")
+        await lineup.close()
+
+        again = Lineup(workshop, Metrics())
+        assert promoted(again, "2") is None
+        assert again.stranded()  # so what served last does
+        assert reason in (again.error or "")
+
+    asyncio.run(scenario())
 
 
 def test_json_that_is_nested_too_deeply_is_the_requests_fault(tmp_path: Path) -> None:

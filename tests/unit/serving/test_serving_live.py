@@ -264,6 +264,24 @@ def test_any_other_pyfunc_answers_invocations_as_mlflow_does_and_says_that_it_kn
     assert other.status_code == 415
 
 
+def test_a_version_that_is_no_image_model_takes_no_image_models_place(
+    mlflow: FakeMlflow, start_server: StartServer
+) -> None:
+    first = start_server()
+    first.serves("1")
+    mlflow.stages = {"4": "Production"}
+    why = "Version 4 is in Production but cannot be served: It is no image model"
+    assert first.until(lambda model: model["error"])["error"].startswith(why)
+    assert first.client.upscale(photo()).version == "1"
+    first.until(lambda _: len(first.children) == 1)
+    first.stop()
+
+    second = start_server()
+    assert second.serves("1")["error"].startswith(why)
+    assert second.client.upscale(photo()).version == "1"
+    assert mlflow.aliases["production"] == "1"
+
+
 def test_without_a_production_version_the_server_says_so(mlflow: FakeMlflow, start_server: StartServer) -> None:
     mlflow.aliases.clear()
     mlflow.stages.clear()
