@@ -8,6 +8,8 @@ message, which is walked on the wire, so that neither the onnx package nor torch
 from __future__ import annotations
 
 import hashlib
+import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -45,9 +47,14 @@ def self_contained(file: Path, cache: Path) -> Path:
         return file
     cache.mkdir(parents=True, exist_ok=True)
     copy = cache / f"whole-{hashlib.sha256(whole).hexdigest()[:16]}.onnx"
-    part = copy.with_suffix(".part")
-    part.write_bytes(whole)
-    part.replace(copy)
+    handle, part = tempfile.mkstemp(prefix=".whole-", dir=cache)  # another command may be at the very same
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(whole)
+        Path(part).chmod(0o644)
+        Path(part).replace(copy)
+    finally:
+        Path(part).unlink(missing_ok=True)
     return copy
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,15 @@ def test_tensors_beside_the_file_are_put_into_it(tmp_path: Path) -> None:
     image = golden_inputs()["00_input.png"]
     assert loaded.scale == 1
     assert (loaded.infer(image) == image).all()
+
+
+def test_two_commands_at_the_same_file_do_not_get_in_each_others_way(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(network("net.onnx.data"))
+    (tmp_path / "net.onnx.data").write_bytes(weights())
+    with ThreadPoolExecutor(8) as pool:
+        made = set(pool.map(lambda _: self_contained(tmp_path / "net.onnx", tmp_path / "cache"), range(200)))
+
+    assert list((tmp_path / "cache").iterdir()) == list(made)
 
 
 @pytest.mark.parametrize("location", ["../secret", "/etc/passwd", "folder/../../secret", "link", ""])
