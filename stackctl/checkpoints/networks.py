@@ -23,6 +23,7 @@ CONVERTER = 1
 """Raised when the same checkpoint would be converted into something else: what is in the cache is then made again."""
 BF16_MIN_PSNR_DB = 50.0
 REPORT = "report.json"
+_SUFFIXES = frozenset({".onnx", ".pth", ".safetensors"})
 
 Progress = Callable[[str, str], None]
 Run = Callable[[Sequence[str], Mapping[Path, str], Callable[[str], None]], str]
@@ -71,6 +72,8 @@ def prepare(
     file = Path(name_or_path).expanduser()
     if name_or_path not in catalogue.CATALOGUE and file.is_file():
         _no_denoise(name_or_path, denoise)
+        if file.suffix.lower() in _SUFFIXES and not file.stat().st_size:
+            raise UsageError(f"{file} is empty.")
         match file.suffix.lower():
             case ".onnx":
                 return NetworkFile(self_contained(file, cache_folder() / "networks"), None, file.name, False)
@@ -80,7 +83,7 @@ def prepare(
                 raise UsageError(
                     f"{file} is no network: its name ends in {other!r}.", "Networks end in .pth, .safetensors or .onnx."
                 )
-    if file.suffix.lower() in {".onnx", ".pth", ".safetensors"}:
+    if file.suffix.lower() in _SUFFIXES:
         raise UsageError(f"There is no file {file}.")
     return _official(name_or_path, run, progress, source, denoise)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from .graph import GraphFacts, read_facts
 from .options import Precision
 from .realesrgan_backend import RealEsrganBackend
 from .torch_backend import TorchBackend, gpu_is_there
+
+_UNKNOWN_OPERATIONS = re.compile(r"OpenVINO does not support the following ONNX operations: .*")
 
 
 class Network:
@@ -160,4 +163,6 @@ def _read(path: Path) -> object:
     try:
         return openvino.Core().read_model(path)
     except RuntimeError as error:
-        raise BackendError(f"OpenVINO cannot read the network {path.name}: {error}") from error
+        unknown = _UNKNOWN_OPERATIONS.search(str(error))
+        said = unknown[0].rstrip(".") if unknown else "it is empty, cut short or no ONNX file"
+        raise BackendError(f"OpenVINO cannot read the network {path.name}: {said}.") from error

@@ -127,3 +127,13 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(UsageError, match=r"ends in '\.txt'"):
         ask(tmp_path / "notes.txt", Torch())
+
+
+@pytest.mark.parametrize("name", ["mine.pth", "mine.safetensors", "mine.onnx"])
+def test_an_empty_file_is_refused_before_torch_is_prepared(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    torch = Torch()
+
+    with pytest.raises(UsageError, match="is empty"):
+        ask(tmp_path / name, torch)
+    assert torch.calls == []

@@ -164,11 +164,16 @@ def test_a_missing_file_is_said_plainly(tmp_path: Path) -> None:
         Network.load(tmp_path / "network.onnx")
 
 
-def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "network.onnx").write_bytes(b"not a network")
+@pytest.mark.parametrize("kept", [0, 500, 20_000, None])
+def test_a_file_that_is_no_network_is_refused_in_one_line(starter: Path, tmp_path: Path, kept: int | None) -> None:
+    whole = (starter / "v1" / "network.onnx").read_bytes()
+    (tmp_path / "network.onnx").write_bytes(b"not a network" if kept is None else whole[:kept])
 
-    with pytest.raises(BackendError, match="cannot read"):
+    with pytest.raises(BackendError) as caught:
         Network.load(tmp_path / "network.onnx")
+    assert str(caught.value) == (
+        "OpenVINO cannot read the network network.onnx: it is empty, cut short or no ONNX file."
+    )
 
 
 def test_auto_means_fp32_until_bf16_has_passed_its_gate(starter: Path) -> None:
