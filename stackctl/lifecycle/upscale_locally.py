@@ -94,6 +94,8 @@ def locally(work: Work, network: LocalNetwork, python: Path) -> Iterator[Upscale
             left.remove(number)
             yield _upscaled(work, network, number, event)
         if died_on is None:
+            for number in left:  # what the network's libraries print may garble an event
+                yield _failed(work, number, "The process ended without a word on this image.")
             return
         left.remove(died_on)
         yield _failed(work, died_on, "The process died while it worked on this image (is there enough memory?).")

@@ -113,6 +113,13 @@ def test_a_process_that_dies_again_and_again_is_given_up(tmp_path: Path, starter
     assert "Not tried" in str(found[-1].error)
 
 
+def test_an_image_whose_event_was_lost_is_no_success(tmp_path: Path, starter: LocalNetwork) -> None:
+    good = starter_pair(1).input
+    inputs(tmp_path, a=good, garbled=good, z=good)
+    found = run(tmp_path, starter, _deadly(tmp_path))
+    assert {Path(item.source).stem: item.error is None for item in found} == {"a": True, "garbled": False, "z": True}
+
+
 def test_an_interpreter_without_the_packages_is_quoted(tmp_path: Path, starter: LocalNetwork) -> None:
     inputs(tmp_path, a=starter_pair(1).input)
     bare = tmp_path / "python"
@@ -130,6 +137,8 @@ def _deadly(tmp_path: Path) -> Path:
         "    print(json.dumps({'event': 'begin', 'number': number}), flush=True)\n"
         "    if 'kill' in source.rsplit('/', 1)[-1]:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    if 'garbled' in source:\n"
+        "        print('a warning without an end of line ', end='')\n"
         "    print(json.dumps({'event': 'done', 'number': number, 'result': target, 'report': {}}), flush=True)\n"
         "print(json.dumps({'event': 'end'}), flush=True)\n"
     )
