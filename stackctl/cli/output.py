@@ -167,7 +167,13 @@ def terminal(context: typer.Context) -> Terminal:
 
 def print_json(document: dict[str, Any]) -> None:
     """Print one JSON document on standard output, with the version of its schema."""
-    typer.echo(json.dumps({"schema_version": SCHEMA_VERSION, **document}, indent=2, ensure_ascii=False))
+    whole = {"schema_version": SCHEMA_VERSION, **document}
+    text = json.dumps(whole, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a file name that is not UTF-8, or a terminal that is not
+        text = json.dumps(whole, indent=2)
+    typer.echo(text)
 
 
 def print_error(message: str, hint: str | None, code: int, *, as_json: bool, color: bool = True) -> None:

@@ -12,6 +12,7 @@ from support.golden import starter_pair
 from support.pseudo_terminal import typist
 from typer.testing import CliRunner
 
+from stackctl import process
 from stackctl.cli.app import app
 from stackctl.errors import UsageError
 
@@ -92,3 +93,13 @@ def test_what_cannot_be_done_is_a_sentence(
 def test_errors_are_documents_under_json(cli: Cli, inputs: Path) -> None:
     done = cli.run("image", "upscale", "--json", inputs, "out", "--face_enhance", check=False)
     assert json.loads(done.stdout)["error"]["code"] == 2
+
+
+def test_a_name_that_is_not_utf8_leaves_the_document_valid() -> None:
+    words = [
+        sys.executable,
+        "-c",
+        "from stackctl.cli.output import print_json; print_json({'name': 'a\\udcff', 'b': 'ä'})",
+    ]
+    out = "".join(process.lines(words))
+    assert json.loads(out) == {"schema_version": 1, "name": "a\udcff", "b": "ä"}
