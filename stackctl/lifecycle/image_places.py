@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from stackctl.store.urls import ObjectStore
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
+OTHER_IMAGES = frozenset(
+    {".gif", ".avif", ".heic", ".heif", ".jp2", ".jxl", ".jfif", ".ico", ".psd", ".svg", ".tga", ".ppm", ".exr"}
+)
+"""Endings of images that are neither read nor written."""
 PARTIAL = ".partial-"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stackctl.errors import StackctlError, Unhealthy, UsageError
-from stackctl.lifecycle.image_places import SUFFIXES, CannotWrite, Files, Place, is_url, objects
+from stackctl.lifecycle.image_places import OTHER_IMAGES, SUFFIXES, CannotWrite, Files, Place, is_url, objects
 from stackctl.lifecycle.result_names import endings, extension, format_of, stems
 
 if TYPE_CHECKING:
@@ -100,14 +101,19 @@ def plan(source: str, target: str, how: How, stack: Stack | None = None) -> Work
         stack: whose object store, for ``s3://`` URLs.
 
     Raises:
-        UsageError: there is no image in ``source``, or results would replace their inputs.
+        UsageError: there is no image in ``source``, results would replace their inputs or could not be written.
     """
+    if "/" in how.suffix or "\0" in how.suffix:
+        raise UsageError(f"A suffix is part of a file's name: {how.suffix!r} is none.", "Name the folder as OUT.")
     inbound, outbound = _place(source, stack), _place(target, stack)
     exactly = None
-    single = isinstance(inbound, Files) and inbound.root.is_file()
-    if single and isinstance(outbound, Files) and format_of(target) and not outbound.root.is_dir():
-        how, exactly = _for_one_file(outbound.root, how), outbound.root.name
-        outbound = Files(outbound.root.parent)
+    if isinstance(inbound, Files) and not os.path.exists(inbound.root):  # noqa: PTH110 - false too where it is hidden
+        raise UsageError(f"There is no folder or image {source}.")
+    if isinstance(inbound, Files) and inbound.root.is_file() and isinstance(outbound, Files):
+        ending = outbound.root.suffix.lower()
+        if not outbound.root.is_dir() and ending in SUFFIXES | OTHER_IMAGES:
+            how, exactly = _for_one_file(outbound.root, how), outbound.root.name
+            outbound = Files(outbound.root.parent)
     names, notes = _inputs(inbound, outbound, how, exactly)
     if not names:
         raise UsageError(f"There is no image in {source}.", f"Images end in {', '.join(sorted(SUFFIXES))}.")
@@ -157,11 +163,13 @@ def _for_one_file(file: Path, how: How) -> How:
     from dataclasses import replace
 
     wanted = format_of(file.name)
-    if how.image_format not in {"auto", wanted} and wanted is not None:
+    if wanted is None:
+        raise UsageError(f"A result cannot be written as {file.suffix}.", "OUT may end in .png, .jpg, .webp or .tif.")
+    if how.image_format not in {"auto", wanted}:
         raise UsageError(
             f"{file.name} is to be {how.image_format} by --ext and {wanted} by its name.", "Leave --ext out."
         )
-    return replace(how, image_format=wanted or "auto")
+    return replace(how, image_format=wanted)
 
 
 def _inputs(inbound: Place, outbound: Place, how: How, exactly: str | None) -> tuple[list[str], list[str]]:

@@ -109,9 +109,26 @@ def test_a_loop_of_links_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_images_and_a_missing_one_are_said(tmp_path: Path) -> None:
-    for source in (folder_of(tmp_path / "empty", "x.txt"), tmp_path / "missing"):
-        with pytest.raises(UsageError, match="no image"):
+    empty, missing = folder_of(tmp_path / "empty", "x.txt"), tmp_path / "missing"
+    for source, said in ((empty, "There is no image in"), (missing, "There is no folder or image")):
+        with pytest.raises(UsageError, match=said):
             plan(str(source), str(tmp_path / "out"), How())
+
+
+@pytest.mark.parametrize("name", ["x.gif", "x.BMP", "x.avif"])
+def test_one_result_is_refused_in_a_format_that_is_not_written(tmp_path: Path, name: str) -> None:
+    image = folder_of(tmp_path, "a.png") / "a.png"
+    with pytest.raises(UsageError, match="cannot be written as"):
+        plan(str(image), str(tmp_path / name), How())
+    (tmp_path / name).mkdir()
+    assert plan(str(image), str(tmp_path / name), How()).exactly is None
+
+
+@pytest.mark.parametrize("suffix", ["a/b", "../../zz", "a\0"])
+def test_a_suffix_that_is_no_part_of_a_name_is_refused(tmp_path: Path, suffix: str) -> None:
+    inputs = folder_of(tmp_path / "in", "a.png")
+    with pytest.raises(UsageError, match="suffix"):
+        plan(str(inputs), str(tmp_path / "out"), How(suffix=suffix))
 
 
 def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
