@@ -100,11 +100,13 @@ def _sentence(done: Promotion) -> RenderableType:
     from rich.text import Text
 
     where = "in Production" if done.target == "production" else "in staging"
-    step = f"{done.model}: {done.previous or 'nothing'} → {done.version}"
+    stays = done.previous == done.version
+    step = f"{done.model}: " + ("" if stays else f"{done.previous or 'nothing'} → ") + done.version
     if done.dry_run:
         return Text(f"{step} would go through ({done.seconds:.1f} s). Nothing was changed.")
     if not done.changed:
         return Text(f"{done.model}: version {done.version} is {where} already.")
     served = "" if done.live_seconds is None else f", served {done.live_seconds:.1f} s after the commit"
-    healed = " Stage and alias had led to different versions; both lead to it now." if done.disagreed else ""
+    before = "Its stage or its alias was missing" if stays else "Stage and alias had led to different versions"
+    healed = f" {before}; both lead to it now." if done.disagreed else ""
     return Text(f"{step}{'' if done.target == 'production' else f' {where}'} ({done.seconds:.1f} s{served}){healed}")

@@ -48,7 +48,7 @@ def align(
         return None
     version = registry.version(model, winner)
     arrived = known.version == winner if known else arrival_tag(target) in version.tags
-    settled = pair.agrees or (pair.stage is None and PRODUCTION.stage == version.stage != target.stage)
+    settled = is_settled(pair, target, version.stage)
     if settled and arrived:
         return None
     if not settled:
@@ -61,6 +61,14 @@ def align(
     if not arrived:
         registry.set_version_tag(model, winner, arrival_tag(target), iso(moved))
     return event
+
+
+def is_settled(pair: Production, target: Target, current_stage: str) -> bool:
+    """Return whether both names lead to the version that counts, which is in ``current_stage``.
+
+    What is in Production is at staging by its alias alone: a version has one stage.
+    """
+    return pair.agrees or (pair.stage is None and PRODUCTION.stage == current_stage != target.stage)
 
 
 def set_names(registry: Registry, model: RegisteredModel, target: Target, version: str, current_stage: str) -> None:

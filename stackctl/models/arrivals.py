@@ -40,17 +40,19 @@ def record_arrival(registry: Registry, model: str, target: Target, journal: Jour
             model,
             Event(before, "elsewhere", target.name, previous, known, journal.by, reason, id=f"{journal.id}-before"),
         )
+    completed = previous == journal.version == agreed(events, target) and bool(journal.replaced)
+    missing = f"its stage or its alias {target.alias} was missing" if completed else None
     record(
         registry,
         model,
         Event(
             at=moment(decided),
-            action=journal.purpose,
+            action="aligned" if completed else journal.purpose,
             target=target.name,
             version=journal.version,
             previous=previous,
             by=journal.by,
-            reason=journal.reason,
+            reason=journal.reason or missing,
             figures=journal.figures,
             id=journal.id,
         ),

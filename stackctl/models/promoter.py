@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 from stackctl.errors import StackctlError, Unhealthy
 from stackctl.models import arrivals, tags
-from stackctl.models.alignment import arrival_tag, set_names
+from stackctl.models.alignment import arrival_tag, is_settled, set_names
 from stackctl.models.clock import Clock, SystemClock
 from stackctl.models.fleet import Fleet, Progress
 from stackctl.models.gates import MetricGate, Passed, check_all
@@ -94,7 +94,7 @@ class Promoter:
         model = self._registry.model(version.name)
         pair = model.pair(self._target)
         previous = pair.before(version.version, arrivals.agreed(events_of(model), self._target))
-        if pair.agrees and pair.version == version.version:
+        if pair.version == version.version and is_settled(pair, self._target, version.stage):
             failure = self._fleet.taken_back(model.name, version.version)
             if failure is None:
                 live = self._fleet.await_live(model.name, version.version, began) if wait and not dry_run else None

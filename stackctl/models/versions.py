@@ -129,11 +129,14 @@ class Production:
         return self.version
 
     def before(self, version: str, agreed: str | None) -> str | None:
-        """Return the version that ``version`` replaces, or None: where it counts already, the other name's."""
+        """Return the version that ``version`` replaces, or None.
+
+        Where it counts already, that is the other name's; itself where its other name leads nowhere.
+        """
         winner = self.winner(agreed)
-        if winner != version:
-            return winner
-        return next((name for name in (self.stage, self.alias) if name not in (None, version)), None)
+        if winner != version or self.agrees:
+            return None if winner == version else winner
+        return (self.alias if self.stage == version else self.stage) or version
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import pytest
 from support.memory_mlflow import URL, MemoryMlflow
 from support.promotions import DyingTransport, Killed
 
+from stackctl.cli.promote import _sentence
 from stackctl.errors import Unhealthy
 from stackctl.lifecycle.exclusive import owner_of
 from stackctl.lifecycle.promote import recover, rollback
@@ -204,6 +205,7 @@ def test_staging_and_production_do_not_get_into_each_others_way() -> None:
     assert (state(mlflow), state(mlflow, STAGING)) == (("2", "2", None, False), (None, "2", None, False))
     promote(mlflow, "3", STAGING)
     promote(mlflow, "2", STAGING)  # back to what is in Production, which must not leave it
+    assert promote(mlflow, "2", STAGING).changed is False
     assert (state(mlflow), state(mlflow, STAGING)) == (("2", "2", None, False), (None, "2", None, False))
 
 
@@ -250,6 +252,23 @@ def test_who_is_overtaken_leaves_no_candidate_and_takes_none(moment: str, theirs
         ours.promote(mlflow.registry().version("m", "2"))
     assert state(mlflow) == ("1", "1", left, True)
     assert mlflow.tags[PRODUCTION.journal_tag] == other
+
+
+@pytest.mark.parametrize("missing", ["alias", "stage"])
+def test_a_name_that_was_deleted_is_put_back_and_nothing_is_told_of_a_version_before(missing: str) -> None:
+    mlflow = MemoryMlflow()
+    promote(mlflow, "2")
+    if missing == "alias":
+        del mlflow.aliases["production"]
+    else:
+        mlflow.versions["2"]["stage"] = "None"
+    done = promote(mlflow, "2")
+    assert (done.previous, done.version, done.changed) == ("2", "2", True)
+    printed = str(_sentence(done))
+    assert printed.startswith("m: 2 (")
+    assert printed.endswith("Its stage or its alias was missing; both lead to it now.")
+    assert state(mlflow) == ("2", "2", None, False)
+    assert steps(mlflow) == [("aligned", "2", "2"), ("promote", None, "2")]
 
 
 class BanningServer(httpx.BaseTransport):
