@@ -1,4 +1,4 @@
-"""The deployer against a real MLflow server and model servers that follow it."""
+"""The deployer: quickly against a registry in memory, slowly against a real MLflow and model servers that follow it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 from support.following_server import FollowingServer
+from support.memory_mlflow import MemoryMlflow
 from support.mlflow_server import MlflowServer
 from support.promotions import QUICK, DyingTransport, Killed
 
@@ -83,6 +84,24 @@ def scene(mlflow: MlflowServer, model: str, *versions: float, staged: bool = Tru
         yield found
 
 
+def test_of_new_versions_those_that_measure_better_are_promoted_and_each_is_decided_once() -> None:
+    mlflow = MemoryMlflow(versions=0)
+    for psnr in (28.0, 27.9, 28.5):
+        mlflow.add({"psnr_y": psnr}, SAME)
+    policy = Policy("m", MetricGate("psnr_y"), ((STAGING, ()), (PRODUCTION, ())), "deployer of test")
+    deployer = Deployer(mlflow.registry(), policy, Health(), deadlines=QUICK)
+    assert [deployer.step() for _ in range(4)] == [True, True, True, False]
+    decided = {number: json.loads(version["tags"][tags.DEPLOYMENT]) for number, version in mlflow.versions.items()}
+    assert {number: decision["decision"] for number, decision in decided.items()} == {
+        "1": "deployed",
+        "2": "refused",
+        "3": "deployed",
+    }
+    assert "27.9 against 28 of version 1" in decided["2"]["reason"]
+    assert (mlflow.aliases, mlflow.stage("Production")) == ({"staging": "3", "production": "3"}, "3")
+
+
+@pytest.mark.slow
 def test_better_versions_go_to_staging_and_then_to_production(mlflow_server: MlflowServer) -> None:
     with scene(mlflow_server, "better", 28.0, 28.5) as stage:
         stage.run()
@@ -100,6 +119,7 @@ def test_better_versions_go_to_staging_and_then_to_production(mlflow_server: Mlf
         ]
 
 
+@pytest.mark.slow
 def test_a_version_that_is_no_better_is_refused_with_both_figures_and_not_looked_at_again(
     mlflow_server: MlflowServer,
 ) -> None:
@@ -131,6 +151,7 @@ def test_a_version_that_staging_refuses_never_reaches_production(mlflow_server: 
         assert "golden output 0 differs" in stage.registry.version("broken", "2").tags[tags.DEPLOYMENT]
 
 
+@pytest.mark.slow
 def test_without_a_staging_server_production_is_all_there_is(mlflow_server: MlflowServer) -> None:
     with scene(mlflow_server, "alone", 28.0, staged=False) as stage:
         stage.run()
