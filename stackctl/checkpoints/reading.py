@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -65,16 +66,30 @@ def _unpickled(file: Path) -> Any:
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        said = re.search(
-            r"Unsupported (?:global|class|operand).*?(?=\.? (?:was not|Please|This file)|\n|$)", str(error)
-        )
         raise StackctlError(
-            f"{file.name} was refused: it holds more than tensors, and nothing of it was run"
-            f" ({said[0] if said else str(error).splitlines()[0]}).",
+            f"{file.name} was refused: it holds more than tensors, and nothing of it was run ({_more(str(error))}).",
             "Get the network from its author as .safetensors, which can hold nothing but tensors.",
         ) from error
     except Exception as error:  # a broken file ends in any of a dozen exceptions
+        if _starts_as_archive(file) and not zipfile.is_zipfile(file):  # its directory stands at the end
+            raise StackctlError(f"{file.name} ends early.", "Fetch it again.") from error
         raise StackctlError(f"{file.name} is no checkpoint that torch can read: {_first_line(error)}") from error
+
+
+def _starts_as_archive(file: Path) -> bool:
+    try:
+        with file.open("rb") as handle:
+            return handle.read(4) == b"PK\3\4"
+    except OSError:
+        return False
+
+
+def _more(said: str) -> str:
+    """Return what torch's reader met, without its advice."""
+    if "Unsupported operand" in said:
+        return "it is a plain pickle, not a torch file"
+    found = re.search(r"Unsupported (?:global|class).*?(?=\.? (?:was not|Please|This file)|\n|$)", said)
+    return found[0] if found else said.splitlines()[0]
 
 
 def _safetensors(file: Path) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from stackctl.checkpoints.convert import main
 for arguments in sys.argv[1:]:
     main(arguments.split())
 """
-HOSTILE = ("bomb", "bare_bomb", "module", "nan", "foreign", "truncated", "empty")
+HOSTILE = ("bomb", "bare_bomb", "module", "nan", "foreign", "truncated", "empty", "plain")
 SCRIPT = Path(__file__).parents[2] / "support" / "make_checkpoints.py"
 GOOD = ("compact.pth", "compact.safetensors", "rrdb_x4.pth", "rrdb_x2.pth")
 
@@ -39,6 +40,7 @@ def folder(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with checkpoints, good and hostile."""
     made = tmp_path_factory.mktemp("checkpoints")
     process.run([python, SCRIPT, str(made)], cwd=made, timeout=120)
+    (made / "plain.pth").write_bytes(pickle.dumps({"params": {}}, protocol=4))
     return made
 
 
@@ -116,6 +118,11 @@ def test_a_file_that_is_no_plain_checkpoint_is_refused_with_a_reason(
 ) -> None:
     assert reports[name]["error"]["message"].startswith(name)
     assert not (folder / "out" / name / "report.json").exists()
+
+
+def test_files_that_are_cut_short_or_plain_pickles_are_said_to_be(reports: dict[str, Any]) -> None:
+    assert reports["truncated"]["error"]["message"] == "truncated.pth ends early."
+    assert reports["plain"]["error"]["message"].endswith("(it is a plain pickle, not a torch file).")
 
 
 def test_a_pickle_bomb_is_refused_and_nothing_of_it_runs(reports: dict[str, Any], folder: Path, python: Path) -> None:
