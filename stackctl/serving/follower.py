@@ -85,7 +85,7 @@ class Follower:
             if serves and not facts.settled and facts.journal is None and facts != self._aligned:
                 before = None if facts.alias == facts.stage else self._agreed  # else the history knows it
                 told = await asyncio.to_thread(self._view.align, before, self._by)
-                self._aligned = facts
+                self._aligned = facts if told is None else None  # what was changed once can be changed again
                 if told is not None:
                     self._agreed = wish.production
                     event("aligned", version=wish.production, what=told)
@@ -108,7 +108,7 @@ class Follower:
                 candidate=facts.candidate,
                 promoting=facts.journal is not None,
             )
-            self._facts, self._facts_at, self._refreshed_at = facts, _clock(), 0.0
+            self._facts, self._facts_at, self._refreshed_at, self._aligned = facts, _clock(), 0.0, None
         if facts.alias == facts.stage and facts.journal is None:
             self._agreed = facts.alias
         return Wish(production_of(facts, self._agreed), facts.candidate, facts.journal)
@@ -152,7 +152,7 @@ class Follower:
         serving = self._lineup.serving
         if serving is None or self.stale_since is not None or _clock() - self._refreshed_at < REFRESH_SECONDS:
             return
-        self._refreshed_at = _clock()
+        self._refreshed_at, self._aligned = _clock(), None  # a promotion that nobody saw may have stopped the aligning
         with contextlib.suppress(StackctlError):
             fresh: Version = await asyncio.to_thread(self._view.version, serving.version.version)
             self._lineup.refresh(fresh)

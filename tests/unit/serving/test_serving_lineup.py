@@ -15,11 +15,12 @@ from unit.serving.tiny_models import save_pyfunc_model
 
 from stackctl.serving.cache import VersionCache
 from stackctl.serving.exchange import Answer
+from stackctl.serving.follower import Follower
 from stackctl.serving.front import Front
 from stackctl.serving.lineup import Lineup, Wish
 from stackctl.serving.metrics import Metrics
 from stackctl.serving.probation import Tally
-from stackctl.serving.registry_view import Version
+from stackctl.serving.registry_view import Facts, Version, production_of
 from stackctl.serving.scoring import build
 from stackctl.serving.settings import ServingSettings
 from stackctl.serving.slot import Workshop
@@ -79,7 +80,12 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
     """Return a workshop whose slots are made up."""
     monkeypatch.setattr("stackctl.serving.lineup.Slot", MadeUpSlot)
     monkeypatch.setattr(MadeUpSlot, "contracts", {})
-    environ = {**ENVIRONMENT, "STACKCTL_SERVING_CACHE": str(tmp_path), "STACKCTL_SERVING_TIMEOUT": "0.1"}
+    environ = {
+        **ENVIRONMENT,
+        "STACKCTL_SERVING_CACHE": str(tmp_path),
+        "STACKCTL_SERVING_TIMEOUT": "0.1",
+        "STACKCTL_SERVING_POLL": "0.05",
+    }
     settings = ServingSettings.from_env(environ)
     for number in ("1", "2"):
         VersionCache(tmp_path).folder_of(Version("tiny", number)).mkdir(parents=True)
@@ -131,6 +137,59 @@ def test_an_image_model_takes_no_other_successor_not_even_over_a_restart(worksho
         assert promoted(again, "2") is None
         assert again.stranded()  # so what served last does
         assert reason in (again.error or "")
+
+    asyncio.run(scenario())
+
+
+class MadeUpRegistry:
+    """A registry whose names are brought together when that is asked for."""
+
+    def __init__(self) -> None:
+        self.now = Facts("1", "1", known="1")
+        self.seen: Facts | None = None
+
+    def facts(self) -> Facts:
+        self.seen = self.now
+        return self.now
+
+    def version(self, number: str) -> Version:
+        return Version("tiny", number)
+
+    def align(self, agreed: str | None, by: str) -> str | None:
+        winner = production_of(self.now, agreed)
+        self.now = Facts(winner, winner, known=winner)
+        return f"version {winner} counts"
+
+    def report_failure(self, version: str, back_to: str, reason: str, by: str) -> None:
+        """Forget it."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_the_same_change_made_again_elsewhere_is_aligned_again(workshop: Workshop) -> None:
+    async def scenario() -> None:
+        view, lineup = MadeUpRegistry(), Lineup(workshop, Metrics())
+        follower = Follower(view, lineup, workshop.settings, workshop.cache)
+        following = asyncio.create_task(follower.run())
+
+        async def settled(number: str) -> None:
+            async with asyncio.timeout(5):
+                while view.seen != Facts(number, number, known=number):  # noqa: ASYNC110 - it changes in a thread
+                    await asyncio.sleep(0.01)
+
+        await settled("1")
+        for _ in range(2):
+            view.seen, view.now = None, Facts(None, "1", known="1")  # somebody deletes the alias
+            await settled("1")
+        for _ in range(2):
+            view.seen, view.now = None, Facts("1", "2", known="1")  # somebody moves the stage
+            await settled("2")
+            view.seen, view.now = None, Facts("1", "1", known="1")
+            await settled("1")
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await lineup.close()
 
     asyncio.run(scenario())
 
