@@ -47,6 +47,10 @@ _POINTWISE = frozenset(
     }
 )
 _MULTIPLES = (1, 2, 4, 8, 16)
+_OWN_PIXEL = frozenset(
+    {("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"), ("half_pixel", "round_prefer_ceil")}
+)
+"""How the nearest pixel is always the one that a point lies in; otherwise it may be that one's neighbour."""
 _REACH = {"nearest": 1, "linear": 1, "linear_onnx": 1, "cubic": 2}
 
 
@@ -240,7 +244,8 @@ def _interpolation(node: Any, before: _Reach) -> _Reach:
     factor = _constant_factor(node) if str(attributes.get("shape_calculation_mode")) == "scales" else None
     if reach is None or factor is None or factor < 1:
         raise _UnboundedError
-    extra = 0 if attributes["mode"] == "nearest" else reach
+    nearest = (str(attributes["coordinate_transformation_mode"]), str(attributes["nearest_mode"]))
+    extra = 0 if attributes["mode"] == "nearest" and nearest in _OWN_PIXEL else reach
     return _Reach(before.jump / factor, before.radius + extra * before.jump)
 
 

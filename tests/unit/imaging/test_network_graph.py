@@ -98,6 +98,22 @@ def test_an_operation_over_the_whole_image_has_no_bound() -> None:
     assert read_facts(ov.Model([ops.add(start, mean)], [start])).halo is None
 
 
+@pytest.mark.parametrize(("rounding", "halo"), [("floor", 0), ("ceil", 1)])
+def test_the_nearest_pixel_may_be_the_next_one(rounding: str, halo: int) -> None:
+    start = image()
+    out = ops.interpolate(
+        start,
+        ops.constant(np.array([2, 2], np.float32)),
+        "nearest",
+        "scales",
+        axes=ops.constant(np.array([2, 3], np.int64)),
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode=rounding,
+    )
+
+    assert read_facts(ov.Model([out], [start])).halo == halo
+
+
 def test_corners_that_are_aligned_have_no_bound() -> None:
     start = image()
     out = ops.interpolate(
