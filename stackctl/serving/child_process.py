@@ -86,19 +86,18 @@ class Child:
 
     @property
     def how_it_ended(self) -> str:
-        """How the process ended and why, as a clause without its subject, and the last of what it said."""
+        """How the process ended and why, as a clause without its subject.
+
+        The last of what it said belongs to it only where the process ended itself: who is killed says nothing of that.
+        """
         status = self._process.returncode
         if self._why:
             return f"was ended: {self._why}"
-        how = (
-            f"was killed by signal {signal.Signals(-status).name}"
-            if status and status < 0
-            else f"exited with status {status}"
-        )
-        if status == -signal.SIGKILL:
-            how += " (the system does this when memory runs out)"
+        if status and status < 0:
+            memory = " (the system does this when memory runs out)" if status == -signal.SIGKILL else ""
+            return f"was killed by signal {signal.Signals(-status).name}{memory}"
         last = next((line for line in reversed(self._tail) if line.strip()), "")
-        return f"{how}: {last}" if last else how
+        return f"exited with status {status}: {last}" if last else f"exited with status {status}"
 
     @property
     def reported_refusal(self) -> bool:

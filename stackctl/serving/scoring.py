@@ -21,6 +21,7 @@ from stackctl.serving.events import event
 from stackctl.serving.golden import ImageModel
 from stackctl.serving.spec import ChildSpec
 
+LONGEST_WORD = 40
 MAGIC = (
     (b"\x89PNG", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -90,18 +91,21 @@ class _Named:
 
 
 def _options(query: QueryParams) -> dict[str, Any]:
+    def word(name: str) -> str:
+        return (query.get(name) or "auto")[:LONGEST_WORD]  # the model says it again where it does not know it
+
     def number(name: str, kind: Callable[[str], float], what: str) -> Any:
         text = query.get(name) or "0"
         try:
             return kind(text)
         except ValueError:
-            raise ServingError("bad_option", f"{name} must be {what}, not {text[:40]!r}.") from None
+            raise ServingError("bad_option", f"{name} must be {what}, not {text[:LONGEST_WORD]!r}.") from None
 
     return {
         "outscale": number("outscale", float, "a number"),
-        "format": query.get("format") or "auto",
+        "format": word("format"),
         "tile": number("tile", int, "a whole number"),
-        "precision": query.get("precision") or "auto",
+        "precision": word("precision"),
     }
 
 

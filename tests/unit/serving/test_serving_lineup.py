@@ -14,6 +14,7 @@ from starlette.routing import Route
 from unit.serving.tiny_models import save_pyfunc_model
 
 from stackctl.serving.cache import VersionCache
+from stackctl.serving.child_process import Child
 from stackctl.serving.exchange import Answer
 from stackctl.serving.follower import Follower
 from stackctl.serving.front import Front
@@ -192,6 +193,39 @@ def test_the_same_change_made_again_elsewhere_is_aligned_again(workshop: Worksho
         await lineup.close()
 
     asyncio.run(scenario())
+
+
+def test_a_killed_process_is_not_explained_by_the_last_line_of_its_log(tmp_path: Path) -> None:
+    async def ended(cause: str) -> str:
+        spec = ChildSpec("tiny", "1", None, None, None, "", "", str(tmp_path / f"{cause}.sock"), 0, 1, 1024, 10.0)
+        child = Child(spec, tmp_path)
+        child._heard("2026-01-01T00:00:00Z serving loaded version=1")
+        if cause == "killed":
+            child.kill()
+        await asyncio.wait_for(child.exited.wait(), 20)
+        return child.how_it_ended
+
+    assert asyncio.run(ended("killed")) == "was killed by signal SIGKILL (the system does this when memory runs out)"
+    assert asyncio.run(ended("itself")).startswith("exited with status 3: ")
+
+
+def test_a_long_word_is_not_said_again_in_full() -> None:
+    class Model:
+        def upscale(self, data: bytes, *, outscale: float, format: str, tile: int, precision: str) -> Any:  # noqa: A002
+            error = ValueError(f"{format!r} and {precision!r} are not known")
+            error.code = "bad_option"  # type: ignore[attr-defined]
+            raise error
+
+    spec = ChildSpec("tiny", "1", None, None, None, "", "", "", 0, 1, 1024, 10.0)
+    app = build(spec, "sha256:1", Starlette(), cast("Any", Model()))
+
+    async def asked() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
+            return await client.post("/v1/image", params={"format": "x" * 60_000, "precision": "y" * 999}, content=b"")
+
+    answer = asyncio.run(asked())
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == f"'{'x' * 40}' and '{'y' * 40}' are not known"
 
 
 def test_json_that_is_nested_too_deeply_is_the_requests_fault(tmp_path: Path) -> None:
