@@ -111,7 +111,7 @@ class Follower:
             self._facts, self._facts_at, self._refreshed_at, self._aligned = facts, _clock(), 0.0, None
         if facts.alias == facts.stage and facts.journal is None:
             self._agreed = facts.alias
-        return Wish(production_of(facts, self._agreed), facts.candidate, facts.journal)
+        return Wish(production_of(facts, self._agreed), facts.candidate, facts.journal, gone=facts.gone)
 
     def _lost(self, error: StackctlError) -> None:
         self.stale_reason = error.message

@@ -22,11 +22,15 @@ DROPPED_GRACE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Wish:
-    """What the registry asks for: the version in Production, the candidate, and the promotion that is under way."""
+    """What the registry asks for: the version in Production, the candidate, and the promotion that is under way.
+
+    ``gone`` says that it has no such model.
+    """
 
     production: str | None = None
     candidate: str | None = None
     attempt: str | None = None
+    gone: bool = False
 
     @property
     def versions(self) -> tuple[str, ...]:
@@ -87,7 +91,10 @@ class Lineup:
         if slot is not None and slot is not self.serving and slot.state == "refused":
             return f"Version {wanted} is in {where} but cannot be served: {slot.reason}"
         if serving is not None and wanted is None:
-            return f"No version is in {where}; version {serving.version.version} still serves."
+            name, still = self._workshop.settings.model, f"version {serving.version.version} still serves."
+            if self.wish.gone:
+                return f"MLflow has no model {name} any more (renamed or deleted?); {still}"
+            return f"No version is in {where}; {still}"
         return None
 
     def missing(self, wish: Wish) -> list[str]:

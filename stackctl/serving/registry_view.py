@@ -31,6 +31,7 @@ class Facts:
         candidate: version under the alias of the target's candidate (``candidate``).
         journal: text of the promotion that is under way, or None.
         known: version that the history last saw arrive at the target, or None.
+        gone: whether there is no such model.
     """
 
     alias: str | None = None
@@ -38,6 +39,7 @@ class Facts:
     candidate: str | None = None
     journal: str | None = None
     known: str | None = None
+    gone: bool = False
 
     @property
     def settled(self) -> bool:
@@ -111,7 +113,7 @@ class MlflowView:
         """Return which versions are Production and candidate: one call."""
         model = self._registry.find_model(self._model)
         if model is None:
-            return Facts()
+            return Facts(gone=True)
         known = last_arrival(events_of(model), self._target.name)
         return Facts(
             alias=model.aliases.get(self._target.alias),

@@ -123,6 +123,8 @@ class FakeMlflow:
             return 404, json.dumps({"error_code": "RESOURCE_DOES_NOT_EXIST", "message": f"no {path}"}).encode()
 
     def _model(self, query: dict[str, str]) -> dict[str, Any]:
+        if query["name"] != self.name:
+            raise KeyError(query["name"])
         latest = [self._document(number) for number in self.versions if number in self.stages]
         return {
             "registered_model": {

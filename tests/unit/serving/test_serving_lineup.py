@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
+from unit.serving.fake_mlflow import FakeMlflow
 from unit.serving.tiny_models import save_pyfunc_model
 
 from stackctl.serving.cache import VersionCache
@@ -21,11 +23,12 @@ from stackctl.serving.front import Front
 from stackctl.serving.lineup import Lineup, Wish
 from stackctl.serving.metrics import Metrics
 from stackctl.serving.probation import Tally
-from stackctl.serving.registry_view import Facts, Version, production_of
+from stackctl.serving.registry_view import Facts, MlflowView, Version, production_of
 from stackctl.serving.scoring import build
 from stackctl.serving.settings import ServingSettings
 from stackctl.serving.slot import Workshop
 from stackctl.serving.spec import ChildSpec, Report
+from stackctl.stack import Stack
 
 ENVIRONMENT = {"STACKCTL_NAME": "tiny-stack", "STACKCTL_MODEL": "tiny", "MLFLOW_TRACKING_URI": "http://127.0.0.1:1"}
 
@@ -193,6 +196,35 @@ def test_the_same_change_made_again_elsewhere_is_aligned_again(workshop: Worksho
         await lineup.close()
 
     asyncio.run(scenario())
+
+
+def test_a_model_that_was_renamed_or_deleted_is_not_taken_for_one_without_a_version(workshop: Workshop) -> None:
+    fake = FakeMlflow("tiny")
+    fake.start()
+    settings = replace(workshop.settings, stack=Stack.from_env({**ENVIRONMENT, "MLFLOW_TRACKING_URI": fake.uri}))
+
+    async def scenario() -> None:
+        lineup = Lineup(workshop, Metrics())
+        promoted(lineup, "1")
+        follower = Follower(MlflowView(settings.stack, "tiny"), lineup, settings, workshop.cache)
+        following = asyncio.create_task(follower.run())
+
+        async def says(error: str) -> None:
+            async with asyncio.timeout(5):
+                while lineup.error != error:  # noqa: ASYNC110 - it changes with the next look
+                    await asyncio.sleep(0.01)
+
+        await says("No version is in Production; version 1 still serves.")
+        fake.name = "renamed"
+        await says("MLflow has no model tiny any more (renamed or deleted?); version 1 still serves.")
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await lineup.close()
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        fake.stop()
 
 
 def test_a_killed_process_is_not_explained_by_the_last_line_of_its_log(tmp_path: Path) -> None:
