@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
@@ -171,16 +171,15 @@ def write_file(file: Path, data: bytes) -> None:
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=PARTIAL)
+        temporary = file.parent / f"{PARTIAL}{secrets.token_hex(8)}"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)  # less the umask
     except OSError as error:
         raise CannotWrite(f"{file.parent} cannot be written: {error.strerror}.", "Choose another folder.") from error
-    temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as handle:
             handle.write(data)
             handle.flush()
             os.fsync(handle.fileno())
-        temporary.chmod(0o644)
         temporary.replace(file)
     except OSError as error:
         raise CannotWrite(f"{file} cannot be written: {error.strerror}.", "Choose another folder.") from error
