@@ -58,16 +58,6 @@ def import_model(
         return [registry.version(model, str(entry["version"]), metrics=True) for entry in logged]
 
 
-def import_starter(stack: Stack, engine: Engine, progress: Progress) -> list[ModelVersion]:
-    """Register the two starter networks as versions of the stack's model and return them, oldest first.
-
-    Raises:
-        Unhealthy: MLflow does not answer.
-        StackctlError: the networks could not be registered.
-    """
-    return import_model("starter", stack, engine, progress)
-
-
 def _checked(name: str) -> str:
     """Return the name where MLflow would take it."""
     if not name.strip() or "/" in name or ":" in name:
