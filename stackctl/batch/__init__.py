@@ -1,0 +1,1 @@
+"""Folders of images, upscaled in parallel: plan, manifest, workers, coordinator, report."""
