@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stackctl.checkpoints.golden_pairs import TOLERANCE, golden_inputs, sha256
+from stackctl.checkpoints.made_with import made_with, say
 from stackctl.errors import StackctlError
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder to fill")
     chosen = parser.parse_args(argv)
     try:
-        report = convert(chosen.checkpoint, chosen.out, twin=chosen.twin, denoise=chosen.denoise, say=_say)
+        report = convert(chosen.checkpoint, chosen.out, twin=chosen.twin, denoise=chosen.denoise, say=say)
     except StackctlError as error:
         report = {"error": {"message": error.message, "hint": error.hint}}
         sys.stdout.write(json.dumps(report) + "\n")
@@ -104,7 +103,7 @@ def convert(
             ),
         },
         "fidelity": manifest["fidelity"],
-        "made_with": {"machine": platform.machine(), "python": platform.python_version(), **_versions()},
+        "made_with": made_with(_PACKAGES),
     }
     (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n")
     return report
@@ -149,21 +148,6 @@ def _upstream_parity(oracle: Any, network: Any, inputs: Mapping[str, Pixels]) ->
 
 def _figures(levels: int, psnr: float) -> dict[str, Any]:
     return {"worst_levels": levels, "psnr_db": None if psnr == float("inf") else round(psnr, 2)}
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

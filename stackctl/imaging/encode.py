@@ -140,12 +140,6 @@ def encode_pixels(canvas: Levels, carried: Metadata, *, to: str, quality: int, t
     return Encoding(np.ascontiguousarray(canvas), carried, to=to, quality=quality, threads=threads).finish()
 
 
-def encode(colour: Levels, alpha: Levels | None, carried: Metadata, *, to: str, quality: int) -> Encoded:
-    """Return colour (H×W×1 or H×W×3) and alpha (H×W) as `to`; see `Encoding`."""
-    pixels = colour if alpha is None else np.concatenate([colour, alpha[:, :, None]], axis=2)
-    return encode_pixels(pixels, carried, to=to, quality=quality)
-
-
 def _whole(canvas: Levels, carried: Metadata, to: str, quality: int) -> tuple[bytes, tuple[str, ...]]:
     """Return a JPEG or WebP, and what it could not hold."""
     dropped: list[str] = []

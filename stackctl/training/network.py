@@ -33,8 +33,3 @@ class Srvgg(nn.Module):  # type: ignore[misc, unused-ignore]  # torch is not the
         base = functional.interpolate(image, scale_factor=float(self.scale), mode="nearest")
         upscaled: torch.Tensor = self.upsampler(out) + base
         return upscaled
-
-
-def parameter_count(network: nn.Module) -> int:
-    """Return how many numbers the network has learnt."""
-    return sum(parameter.numel() for parameter in network.parameters())

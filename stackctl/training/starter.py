@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import shutil
-import sys
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from stackctl.checkpoints.made_with import made_with, say
 
 from . import degrade, metrics, photos
 
@@ -44,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                         help="training steps per version (default %(default)s)")  # fmt: skip
     arguments = parser.parse_args(argv)
     out: Path = arguments.out
-    make(out, seed=arguments.seed, steps=dict(zip(STEPS, arguments.steps, strict=True)), say=_say)
+    make(out, seed=arguments.seed, steps=dict(zip(STEPS, arguments.steps, strict=True)), say=say)
     return 0
 
 
@@ -120,8 +119,7 @@ def write_version(network: Any, folder: Path, *, params: dict[str, Any], seconds
         "convention": metrics.CONVENTION,
         "description": f"SRVGG x4, {params['steps']} training steps on photos of scikit-learn and scikit-image.",
         "params": params,
-        "made_with": {"seconds": round(seconds, 1), "machine": platform.machine(), "python": platform.python_version()}
-        | _versions(),
+        "made_with": {"seconds": round(seconds, 1), **made_with(_PACKAGES)},
         "photos": judged,
         "fidelity": fidelity(folder),
     }
@@ -196,21 +194,6 @@ def _files(folder: Path) -> dict[str, str]:
     from stackctl.checkpoints.golden_pairs import sha256
 
     return {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

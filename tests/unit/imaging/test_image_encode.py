@@ -14,7 +14,7 @@ from support import pictures
 
 from stackctl.imaging import probe
 from stackctl.imaging.decode import decode
-from stackctl.imaging.encode import Encoding, choose_format, encode, encode_pixels
+from stackctl.imaging.encode import Encoding, choose_format, encode_pixels
 from stackctl.imaging.metadata import Metadata
 from stackctl.imaging.options import Format
 
@@ -121,14 +121,6 @@ def test_jpeg_lays_alpha_over_white(channels: int, depth: int) -> None:
     assert shown[20:, :14].min() >= 250
     assert shown[20:, 18:].max() <= 5
     assert np.abs(shown[10:14] - 128).max() <= 6
-
-
-def test_alpha_may_be_given_beside_the_colours() -> None:
-    levels = pictures.noise(20, 30, 4)
-
-    joined = encode(levels[:, :, :3], levels[:, :, 3], NOTHING, to="png", quality=95)
-
-    assert np.array_equal(read_back(joined.data), levels)
 
 
 @pytest.mark.parametrize(
