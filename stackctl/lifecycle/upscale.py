@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stackctl.batch.naming import endings, extension, format_of, stems
 from stackctl.errors import StackctlError, Unhealthy, UsageError
-from stackctl.lifecycle.image_places import OTHER_IMAGES, SUFFIXES, CannotWrite, Files, Place, is_url, objects
-from stackctl.lifecycle.result_names import endings, extension, format_of, stems
+from stackctl.store.places import OTHER_IMAGES, SUFFIXES, CannotWrite, Files, Place, is_url, objects
 
 if TYPE_CHECKING:
     from stackctl.serving.client import ModelServerClient, Served

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from stackctl import process
 from stackctl.distribution import cache_folder
 from stackctl.errors import StackctlError, UsageError
-from stackctl.lifecycle.image_places import Files
 from stackctl.lifecycle.upscale import Upscaled, Work
+from stackctl.store.places import Files
 
 if TYPE_CHECKING:
     from stackctl.engines import Progress

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from stackctl import imaging
-from stackctl.lifecycle.image_places import CannotWrite, Files, write_file
-from stackctl.lifecycle.result_names import extension
+from stackctl.batch.naming import extension
 from stackctl.lifecycle.upscale_order import Order
+from stackctl.store.places import CannotWrite, Files, write_file
 
 
 def main(file: str) -> int:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from stackctl.batch.naming import extension, stems
 from stackctl.errors import UsageError
-from stackctl.lifecycle.image_places import CannotWrite, write_file
-from stackctl.lifecycle.result_names import extension, stems
 from stackctl.lifecycle.upscale import How, plan
+from stackctl.store.places import CannotWrite, write_file
 
 
 def folder_of(path: Path, *names: str) -> Path:
