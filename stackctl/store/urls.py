@@ -14,17 +14,21 @@ from typing import TYPE_CHECKING
 
 from stackctl.errors import StackctlError, UsageError
 from stackctl.stack import Stack
+from stackctl.store.errors import NoSpace, NotFound, StoreGone
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
     from obstore.store import ClientConfig, LocalStore, S3Store
 
 _URL = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9-]{1,61}[a-z0-9])(?P<prefix>/[^?#]*)?")
+_FULL = ("StorageFull", "QuotaExceeded", "No space left", "os error 28", "os error 122")
+"""What stores answer when they are full; the library tells it by the text alone."""
 TIMEOUT = timedelta(seconds=60)
 CONNECT_TIMEOUT = timedelta(seconds=5)
 RETRY_TIMEOUT = timedelta(seconds=30)
 
 
-class ObjectMissing(StackctlError):
+class ObjectMissing(NotFound):
     """There is no object under this key."""
 
 
@@ -54,7 +58,7 @@ class ObjectStore:
         with self._translated(prefix):
             for block in self._inner.list(prefix or None):
                 for meta in block:
-                    yield ObjectInfo(meta["path"], meta["size"], meta["last_modified"], meta["e_tag"])
+                    yield _info(meta)
 
     def get(self, key: str) -> bytes:
         """Return an object's bytes.
@@ -70,11 +74,34 @@ class ObjectStore:
         with self._translated(key):
             self._inner.put(key, data)
 
+    def put_file(self, key: str, file: Path) -> None:
+        """Write a file's content as an object, in parts where it is large: it never lies in memory as a whole."""
+        with self._translated(key):
+            self._inner.put(key, file)
+
+    def blocks(self, key: str) -> Iterator[bytes]:
+        """Yield an object's bytes, block by block.
+
+        Raises:
+            ObjectMissing: there is none.
+        """
+        with self._translated(key):
+            for block in self._inner.get(key).stream():
+                yield bytes(block)
+
+    def head(self, key: str) -> ObjectInfo:
+        """Return what the store says of an object.
+
+        Raises:
+            ObjectMissing: there is none.
+        """
+        with self._translated(key):
+            return _info(self._inner.head(key))
+
     def exists(self, key: str) -> bool:
         """Return whether there is an object under ``key``."""
         try:
-            with self._translated(key):
-                self._inner.head(key)
+            self.head(key)
         except ObjectMissing:
             return False
         return True
@@ -100,9 +127,16 @@ class ObjectStore:
                 f"The object store refuses access to {self.url}/{key}.", "Check secrets/s3_credentials."
             ) from None
         except (BaseError, OSError) as error:
-            raise StackctlError(
+            if any(word in str(error) for word in _FULL):
+                raise NoSpace(f"The object store has no room for {self.url}/{key}.", "Make room in it.") from None
+            raise StoreGone(
                 f"The object store failed at {self.url}/{key} ({type(error).__name__}).", "Run `stackctl status`."
             ) from None
+
+
+def _info(meta: ObjectMeta) -> ObjectInfo:
+    etag = meta["e_tag"]
+    return ObjectInfo(meta["path"], meta["size"], meta["last_modified"], etag.strip('"') if etag else None)
 
 
 def open_store(stack: Stack, url: str) -> ObjectStore:
