@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from stackctl.batch.naming import endings, extension, format_of, stems
 from stackctl.errors import StackctlError, Unhealthy, UsageError
-from stackctl.store.places import OTHER_IMAGES, SUFFIXES, CannotWrite, Files, Place, is_url, objects
+from stackctl.store.errors import CannotWrite
+from stackctl.store.files import Files
+from stackctl.store.places import OTHER_IMAGES, SUFFIXES, Place, is_url, objects
 
 if TYPE_CHECKING:
     from stackctl.serving.client import ModelServerClient, Served

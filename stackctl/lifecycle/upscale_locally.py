@@ -14,7 +14,7 @@ from stackctl import process
 from stackctl.distribution import cache_folder
 from stackctl.errors import StackctlError, UsageError
 from stackctl.lifecycle.upscale import Upscaled, Work
-from stackctl.store.places import Files
+from stackctl.store.files import Files
 
 if TYPE_CHECKING:
     from stackctl.engines import Progress

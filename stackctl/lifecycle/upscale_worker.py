@@ -15,7 +15,8 @@ from typing import Any
 from stackctl import imaging
 from stackctl.batch.naming import extension
 from stackctl.lifecycle.upscale_order import Order
-from stackctl.store.places import CannotWrite, Files, write_file
+from stackctl.store.errors import CannotWrite
+from stackctl.store.files import Files, write_file
 
 
 def main(file: str) -> int:

@@ -2,51 +2,97 @@
 
 from __future__ import annotations
 
-import os
-import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
-from stackctl.errors import StackctlError, UsageError
-
 if TYPE_CHECKING:
     from stackctl.stack import Stack
-    from stackctl.store.urls import ObjectStore
+    from stackctl.store.objects import Objects
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 OTHER_IMAGES = frozenset(
     {".gif", ".avif", ".heic", ".heif", ".jp2", ".jxl", ".jfif", ".ico", ".psd", ".svg", ".tga", ".ppm", ".exr"}
 )
 """Endings of images that are neither read nor written."""
-PARTIAL = ".partial-"
 
 
-class CannotWrite(UsageError):
-    """Results cannot be written: the folder is none, not writable, or full."""
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An image as a place lists it.
+
+    Attributes:
+        name: its POSIX path below the place.
+        size: bytes.
+        stamp: another one once the content was replaced: a file's time of change in nanoseconds, an object's ETag.
+    """
+
+    name: str
+    size: int
+    stamp: str
 
 
 class Place(Protocol):
     """A folder of images, on this machine or in the object store."""
 
+    @property
+    def url(self) -> str:
+        """What a person calls the place."""
+        ...
+
     def names(self) -> list[str]:
-        """Return the images below it, as relative POSIX paths, sorted."""
+        """Return the names of the images below it, sorted."""
+        ...
+
+    def list(self) -> Iterator[Listed]:
+        """Yield the images below it as they are found; what is hidden or half written is none.
+
+        Raises:
+            StoreGone: it does not answer.
+            StackctlError: a part of it cannot be read.
+        """
         ...
 
     def read(self, name: str) -> bytes:
         """Return one image's bytes.
 
         Raises:
+            NotFound: there is none of this name.
+            StoreGone: the place does not answer.
             StackctlError: it cannot be read.
         """
         ...
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write one image; a reader sees all of it or nothing.
+    def write(self, name: str, data: bytes) -> Listed:
+        """Write one image; a reader sees all of it or nothing, and it is safe when this returns.
 
         Raises:
+            NoSpace: there is no room.
+            StoreGone: the place does not answer.
             CannotWrite: it cannot be written.
         """
+        ...
+
+    def stat(self, name: str) -> Listed | None:
+        """Return an image as it is listed; None where there is none.
+
+        Raises:
+            StoreGone: the place does not answer.
+        """
+        ...
+
+    def delete(self, name: str) -> None:
+        """Delete an image; one that is not there is fine.
+
+        Raises:
+            StoreGone: the place does not answer.
+            CannotWrite: it cannot be deleted.
+        """
+        ...
+
+    def sweep(self) -> int:
+        """Delete what writers that were killed left half written, and return how much that was."""
         ...
 
     def full(self, name: str) -> str:
@@ -66,96 +112,10 @@ class Place(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Files:
-    """Images in a folder of this machine, or a single file.
-
-    Attributes:
-        root: the folder or the file.
-    """
-
-    root: Path
-
-    def names(self) -> list[str]:
-        """Return the images below the folder; a single file is its own only image."""
-        if self.root.is_file():
-            return [self.root.name]
-        found = (file for file in self.root.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-        return sorted(file.relative_to(self.root).as_posix() for file in found if not file.name.startswith(PARTIAL))
-
-    def read(self, name: str) -> bytes:
-        """Return one image's bytes."""
-        try:
-            return self.path(name).read_bytes()
-        except OSError as error:
-            raise StackctlError(f"It cannot be read: {error.strerror}.") from error
-
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file that is absent (or old) or complete, also after a crash."""
-        write_file(self.root / name, data)
-
-    def path(self, name: str) -> Path:
-        """Return where an image lies."""
-        return self.root if self.root.is_file() else self.root / name
-
-    def full(self, name: str) -> str:
-        """Return the file's path."""
-        return str(self.path(name))
-
-    def base(self) -> str:
-        """Return the real path of the folder or the file."""
-        return os.path.realpath(self.root)
-
-    def where(self, name: str) -> str:
-        """Return the real folder and the name in it: a link there is itself replaced, not what it points to."""
-        path = self.path(name)
-        return str(Path(os.path.realpath(path.parent)) / path.name)
-
-    def replaceable(self, name: str) -> set[str]:
-        """Return the file and, where it is a link, what it points to."""
-        return {self.where(name), os.path.realpath(self.path(name))}
-
-
-@dataclass(frozen=True)
-class Objects:
-    """Images under an ``s3://`` URL."""
-
-    store: ObjectStore
-
-    def names(self) -> list[str]:
-        """Return the keys of the images below the URL."""
-        return sorted(found.key for found in self.store.list() if PurePosixPath(found.key).suffix.lower() in SUFFIXES)
-
-    def read(self, name: str) -> bytes:
-        """Return one image's bytes."""
-        return self.store.get(name)
-
-    def write(self, name: str, data: bytes) -> None:
-        """Write one object."""
-        self.store.put(name, data)
-
-    def full(self, name: str) -> str:
-        """Return the object's URL."""
-        return f"{self.store.url}/{name}"
-
-    def base(self) -> str:
-        """Return the URL."""
-        return self.store.url.rstrip("/")
-
-    def where(self, name: str) -> str:
-        """Return the object's URL."""
-        return f"{self.base()}/{name}"
-
-    def replaceable(self, name: str) -> set[str]:
-        """Return the object's URL."""
-        return {self.where(name)}
-
-
-def objects(stack: Stack, url: str) -> Objects:
-    """Return the place that an ``s3://`` URL means on a stack."""
-    from stackctl.store.urls import open_store
-
-    return Objects(open_store(stack, url))
+def is_image(name: str) -> bool:
+    """Return whether a path is that of an image: by its ending, and neither it nor a folder above it is hidden."""
+    path = PurePosixPath(name)
+    return path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.parts)
 
 
 def is_url(where: str) -> bool:
@@ -163,25 +123,34 @@ def is_url(where: str) -> bool:
     return where.startswith("s3://")
 
 
-def write_file(file: Path, data: bytes) -> None:
-    """Write a file that is absent (or old) or complete, also after a crash.
+def open_place(where: str, stack: Stack | None) -> Place:
+    """Return the place that a folder's path or an ``s3://`` URL means; where the store is a folder, that folder.
 
     Raises:
-        CannotWrite: the file cannot be written; nothing is left of it.
+        UsageError: it is no such URL, or there is no stack to ask for it.
     """
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.parent / f"{PARTIAL}{secrets.token_hex(8)}"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)  # less the umask
-    except OSError as error:
-        raise CannotWrite(f"{file.parent} cannot be written: {error.strerror}.", "Choose another folder.") from error
-    try:
-        with os.fdopen(descriptor, "wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(file)
-    except OSError as error:
-        raise CannotWrite(f"{file} cannot be written: {error.strerror}.", "Choose another folder.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    from stackctl.store.files import Files
+
+    if not is_url(where):
+        return Files(Path(where))
+    if stack is None:
+        from stackctl.errors import UsageError
+
+        raise UsageError(f"{where} is in a stack's object store.", "Name the stack: stackctl -C STACK …")
+    if stack.endpoints.store:
+        return objects(stack, where)
+    from stackctl.store.urls import bucket_folder, open_store
+
+    url = open_store(stack, where).url
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    folder = bucket_folder(stack, bucket) / prefix
+    folder.mkdir(parents=True, exist_ok=True)
+    return Files(folder, url)
+
+
+def objects(stack: Stack, url: str) -> Objects:
+    """Return the objects that an ``s3://`` URL means on a stack, behind the store's own door."""
+    from stackctl.store.objects import Objects
+    from stackctl.store.urls import open_store
+
+    return Objects(open_store(stack, url))

@@ -13,7 +13,7 @@ from support.cli import Cli
 from support.pictures import encode, noise
 
 from stackctl import process
-from stackctl.store.places import PARTIAL
+from stackctl.store.files import PARTIAL
 
 WEIGHTS = "weights/realesr-animevideov3.fp16.pth"
 

@@ -10,7 +10,8 @@ import pytest
 from stackctl.batch.naming import extension, stems
 from stackctl.errors import UsageError
 from stackctl.lifecycle.upscale import How, plan
-from stackctl.store.places import CannotWrite, write_file
+from stackctl.store.errors import CannotWrite
+from stackctl.store.files import write_file
 
 
 def folder_of(path: Path, *names: str) -> Path:
