@@ -1,0 +1,86 @@
+"""Which images of a place are the inputs of a run, and how many pixels their headers announce."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from stackctl.batch.cost import HEADER
+from stackctl.batch.ledger import connect, raw, translated
+from stackctl.errors import UsageError
+from stackctl.store.files import Files
+from stackctl.store.places import Listed, Place
+
+
+def inputs(inbound: Place, *others: Place) -> Iterator[Listed]:
+    """Yield the images of the input place, less those below the other places (of results, of the quarantine).
+
+    Raises:
+        UsageError: one of the others is the input place, or the inputs lie below it.
+    """
+    source = inbound.base().rstrip("/") + "/"
+    left_out = []
+    for other in others:
+        target = other.base().rstrip("/") + "/"
+        if source.startswith(target):
+            raise UsageError(f"The results in {other.url} would lie among their inputs.", "Choose another --output.")
+        if target.startswith(source):
+            left_out.append(target.removeprefix(source))
+    below = tuple(left_out)
+    return (image for image in inbound.list() if not image.name.startswith(below)) if below else inbound.list()
+
+
+def header_probe(place: Place) -> Callable[[str], int | None] | None:
+    """Return what tells an input's pixels by its header; None where headers cannot be read cheaply (objects)."""
+    if not isinstance(place, Files):
+        return None
+
+    def pixels(name: str) -> int | None:
+        from stackctl import imaging
+
+        try:
+            with place.path(name).open("rb") as file:
+                info = imaging.probe(file.read(HEADER))
+        except (OSError, imaging.ImagingError):
+            return None
+        return info.width * info.height
+
+    return pixels
+
+
+class Settled:
+    """Tells inputs that are complete from those that still grow: their size and stamp were equal in two listings."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        with translated(file):
+            file.unlink(missing_ok=True)
+            self._connection: sqlite3.Connection = connect(file)
+            self._connection.executescript(
+                "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
+                "CREATE TABLE seen (name TEXT PRIMARY KEY, size INTEGER, stamp TEXT) WITHOUT ROWID;"
+            )
+
+    def filter(self, images: Iterable[Listed]) -> Iterator[Listed]:
+        """Yield those images of a listing that were the same in the previous listing."""
+        with translated(self._file):
+            self._connection.execute("BEGIN")
+            try:
+                for image in images:
+                    row = self._connection.execute(
+                        "INSERT INTO seen VALUES (CAST(?1 AS TEXT), ?2, ?3) ON CONFLICT DO UPDATE "
+                        "SET size = ?2, stamp = ?3 WHERE size <> ?2 OR stamp <> ?3 RETURNING 1",
+                        (raw(image.name), image.size, image.stamp),
+                    ).fetchone()
+                    if row is None:
+                        yield image
+            finally:
+                self._connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Forget the listings."""
+        self._connection.close()
+        with contextlib.suppress(OSError):
+            self._file.unlink(missing_ok=True)
