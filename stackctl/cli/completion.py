@@ -39,6 +39,31 @@ def complete_versions(context: typer.Context, incomplete: str) -> list[tuple[str
     return []
 
 
+def complete_batch_models(context: typer.Context, incomplete: str) -> list[str]:
+    """Return what ``--model`` may say that begins so: NAME, NAME@alias and NAME/VERSION."""
+    with _silence():
+        from stackctl.models import names
+
+        stack = _stack(context)
+        for mark in "@/":
+            if mark in incomplete:
+                name = incomplete.partition(mark)[0]
+                words = [word for word, _ in names.versions(stack, name, timeout=TIMEOUT)]
+                found = [f"{name}{word}" if word.startswith("@") else f"{name}/{word}" for word in words]
+                return [word for word in found if word.startswith(incomplete)]
+        return [word for word in names.models(stack, timeout=TIMEOUT) if word.startswith(incomplete)]
+    return []
+
+
+def complete_runs(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the ids of the stack's batch runs that begin so, the newest first."""
+    with _silence():
+        from stackctl.batch.runs import Runs
+
+        return [run.id for run in Runs(_stack(context).var / "batch").all() if run.id.startswith(incomplete)]
+    return []
+
+
 def complete_targets(incomplete: str) -> list[str]:
     """Return the targets of a promotion that begin so."""
     return [name for name in ("production", "staging") if name.startswith(incomplete)]

@@ -1,0 +1,213 @@
+"""``batch status``, ``list``, ``report`` and ``cancel``: what is known of runs, and how one that was started ends."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stackctl.cli.batch_progress import ProgressStyle, counted, preparing, watch
+from stackctl.cli.batch_tables import print_report, runs_table, state_table
+from stackctl.cli.completion import complete_runs
+from stackctl.cli.output import Terminal, print_error, print_json, terminal
+
+if TYPE_CHECKING:
+    from stackctl.batch.runs import Run, RunState
+    from stackctl.engines import Engine
+    from stackctl.lifecycle.batch import Launched
+    from stackctl.stack import Stack
+
+RunWord = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[RUN]",
+        help="The run, or a part of its id; none: the newest.",
+        show_default=False,
+        autocompletion=complete_runs,
+    ),
+]
+Style = Annotated[
+    ProgressStyle, typer.Option("--progress", help="auto: a bar on a terminal, lines elsewhere; json: every event.")
+]
+
+
+def status(
+    context: typer.Context,
+    run: RunWord = None,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the run ends.")] = False,
+    progress_style: Style = ProgressStyle.AUTO,
+) -> None:
+    """Show how far a run is; with --follow until it ends, with its exit code (Ctrl-C leaves it running)."""
+    from stackctl.batch.runs import state_of
+    from stackctl.lifecycle.batch import runs_of
+    from stackctl.lifecycle.batch_transfer import Carrier
+
+    screen = terminal(context)
+    stack, engine = screen.engine()
+    found = runs_of(stack).find(run)
+    state = state_of(found)
+    if follow and state.live:
+        finish(screen, stack, engine, found, progress_style, owner=False)
+        return
+    if not state.live:
+        with screen.progress() as progress:
+            Carrier(stack, found).rest(progress)
+        _deliver(screen, stack, [found])
+    screen.data(_document(found, state), lambda: state_table(found, state))
+
+
+def list_(context: typer.Context) -> None:
+    """List the runs that are kept, the newest first."""
+    from stackctl.batch.runs import state_of
+    from stackctl.lifecycle.batch import runs_of
+
+    screen = terminal(context)
+    found = [(run, state_of(run)) for run in runs_of(screen.stack()).all()]
+    if not found and not screen.json:
+        screen.note("No batch was run yet. Start one with `stackctl batch run`.")
+        return
+    screen.data({"runs": [_document(run, state) for run, state in found]}, lambda: runs_table(found))
+
+
+def report(context: typer.Context, run: RunWord = None) -> None:
+    """Print a run's report: what was done, skipped and quarantined and why, how fast, and the slowest images."""
+    from stackctl.batch.runs import state_of
+    from stackctl.errors import StackctlError
+    from stackctl.lifecycle.batch import report_of, runs_of
+
+    screen = terminal(context)
+    stack = screen.stack()
+    found = runs_of(stack).find(run)
+    state = state_of(found)
+    if state.live:
+        hint = f"Follow it with `stackctl batch status -f {found.id}`."
+        raise StackctlError(f"The run {found.id} goes on: its report comes at its end.", hint)
+    _deliver(screen, stack, [found])
+    document = report_of(found)
+    if document is None:
+        raise StackctlError(f"The run {found.id} has no report. {state.message or 'It ended early.'}", state.hint)
+    if screen.json:
+        print_json({**_document(found, state), "report": document})
+    else:
+        print_report(screen, found, document)
+
+
+def cancel(
+    context: typer.Context,
+    run: RunWord = None,
+    now: Annotated[bool, typer.Option("--now", help="Do not wait for the images in flight.")] = False,
+) -> None:
+    """End a run that goes on, after the images in flight; what is done is kept."""
+    from stackctl.batch.runs import RunState, state_of
+    from stackctl.lifecycle.batch import followed, kill, live_run
+
+    screen = terminal(context)
+    stack, engine = screen.engine()
+    found = live_run(stack, run)
+    if now:
+        kill(engine, found)
+        state = state_of(found)
+    else:
+        found.cancel()
+        screen.note(f"The run {found.id} finishes the images in flight and ends.")
+        state = RunState()
+        for event in followed(engine, found):
+            state = state.after(event) if event else state
+    screen.data(_document(found, state), lambda: state_table(found, state))
+
+
+def leave(screen: Terminal, stack: Stack, launched: Launched) -> None:
+    """Let a run go on by itself, and say how to follow it."""
+    from stackctl.lifecycle.batch_transfer import carry_on
+
+    run = launched.run
+    carry_on(stack, run)
+    if screen.json:
+        print_json({"run": run.id, "input": launched.route.input, "output": launched.route.output})
+        return
+    screen.line(run.id)
+    screen.note(f"It runs in the background. Follow it: stackctl batch status -f {run.id}")
+
+
+def finish(
+    screen: Terminal,
+    stack: Stack,
+    engine: Engine,
+    run: Run,
+    style: ProgressStyle,
+    *,
+    owner: bool = True,
+    keep: bool = True,
+) -> None:
+    """Follow a run to its end, print its report, and exit with the code that its outcome has.
+
+    Args:
+        screen: where to.
+        stack: whose run.
+        engine: what runs it.
+        run: the run.
+        style: how progress is shown.
+        owner: an interrupt ends the run; otherwise only the looking on.
+        keep: leave the run's folder (a dry run leaves none).
+    """
+    from stackctl.lifecycle.batch import followed, report_of
+    from stackctl.lifecycle.batch_transfer import Carrier
+
+    with Carrier(stack, run) as carrier:
+        state = watch(
+            screen, followed(engine, run), style, on_interrupt=lambda number: _interrupted(engine, run, number, owner)
+        )
+    if keep and state.exit is not None:
+        with preparing(screen, style) as progress:
+            carrier.rest(progress)
+        _deliver(screen, stack, [run])
+    document = report_of(run) if keep else None
+    if not keep:
+        shutil.rmtree(run.folder, ignore_errors=True)
+    if screen.json and (document is not None or not state.exit):
+        print_json({**_document(run, state), **({"report": document} if keep else {"dry_run": True})})
+        raise typer.Exit(state.exit or 0)
+    if document is not None:
+        print_report(screen, run, document)
+    if state.exit:
+        message = state.message or f"The run {run.id} ended early."
+        print_error(message, state.hint, state.exit, as_json=screen.json, color=screen.color)
+    raise typer.Exit(state.exit or 0)
+
+
+def _interrupted(engine: Engine, run: Run, number: int, owner: bool) -> str | None:
+    """Act on the ``number``-th interrupt and return what to say; None: stop looking on."""
+    from stackctl.lifecycle.batch import kill
+
+    if not owner:
+        return None
+    if number == 1:
+        run.cancel()
+        return "Finishing the images in flight. A second Ctrl-C ends at once."
+    kill(engine, run)
+    return "Ended at once."
+
+
+def _deliver(screen: Terminal, stack: Stack, runs: list[Run]) -> None:
+    from stackctl.lifecycle.batch import deliver_earlier
+
+    if left := deliver_earlier(stack, runs):
+        screen.note(
+            f"MLflow does not answer: {counted(left, 'entry')} of the run wait here. "
+            "The next `stackctl batch status` or `batch run` tries again."
+        )
+
+
+def _document(run: Run, state: RunState) -> dict[str, Any]:
+    order = run.order()
+    model = order.get("model") or {}
+    return {
+        "run": run.id,
+        "created": order.get("created"),
+        "input": order.get("input"),
+        "output": order.get("output"),
+        "model": {name: model.get(name) for name in ("name", "version", "digest")},
+        "folder": str(run.folder),
+        **state.to_dict(),
+    }

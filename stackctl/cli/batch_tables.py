@@ -1,0 +1,93 @@
+"""Batch runs as a person reads them: the list, one run's state, a report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stackctl.cli.batch_progress import clock, pixels
+from stackctl.cli.output import Terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import RenderableType
+
+    from stackctl.batch.runs import Run, RunState
+
+COLORS = {
+    "starting": "cyan",
+    "running": "cyan",
+    "waiting": "yellow",
+    "done": "green",
+    "threshold": "red",
+    "cancelled": "yellow",
+    "failed": "red",
+    "died": "red",
+}
+
+
+def runs_table(runs: Sequence[tuple[Run, RunState]]) -> RenderableType:
+    """Return the list of runs."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("RUN", "STATE", "DONE", "SKIPPED", "QUARANTINED", "LEFT", "MODEL", "OUTPUT"):
+        right = title in {"DONE", "SKIPPED", "QUARANTINED", "LEFT"}
+        table.add_column(title, justify="right" if right else "left", overflow="fold", no_wrap=title == "RUN")
+    for run, state in runs:
+        order = run.order()
+        counts = (state.done, state.skipped, state.quarantined, state.pending)
+        table.add_row(
+            run.id,
+            Text(state.phase, COLORS[state.phase]),
+            *(f"{count:,}" if count else "–" for count in counts),
+            _model(order),
+            str(order.get("output", "–")),
+        )
+    return table
+
+
+def state_table(run: Run, state: RunState) -> RenderableType:
+    """Return what is known of one run."""
+    from rich.table import Table
+    from rich.text import Text
+
+    order = run.order()
+    grid = Table.grid(padding=(0, 2))
+    grid.add_row("run", run.id)
+    grid.add_row("state", Text(state.phase, COLORS[state.phase]))
+    if state.message:
+        grid.add_row("", Text(state.message))
+    if state.hint:
+        grid.add_row("", Text(f"→ {state.hint}"))
+    grid.add_row("images", _counts(state))
+    if state.live and state.images_per_s:
+        eta = f", ETA {clock(state.eta_s)}" if state.eta_s is not None else ""
+        grid.add_row("speed", f"{state.images_per_s:.2f} images/s, {pixels(state.pixels_per_s)}/s{eta}")
+    if state.live and state.workers:
+        grid.add_row("workers", str(state.workers))
+    grid.add_row("model", _model(order))
+    for name in ("input", "output"):
+        grid.add_row(name, Text(str(order.get(name, "–"))))
+    grid.add_row("folder", Text(str(run.folder)))
+    return grid
+
+
+def _counts(state: RunState) -> str:
+    parts = [f"{state.done:,} done"]
+    parts += [f"{state.skipped:,} done before"] if state.skipped else []
+    parts += [f"{state.quarantined:,} quarantined"] if state.quarantined else []
+    parts += [f"{state.known_bad:,} known to be bad"] if state.known_bad else []
+    parts += [f"{state.pending:,} left"] if state.pending else []
+    return ", ".join(parts)
+
+
+def _model(order: dict[str, Any]) -> str:
+    model = order.get("model") or {}
+    return f"{model.get('name', '–')} version {model.get('version', '–')}"
+
+
+def print_report(screen: Terminal, run: Run, document: dict[str, Any]) -> None:
+    """Print a report."""
+    screen.line(f"{run.id}: {document}")

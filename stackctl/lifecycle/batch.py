@@ -1,0 +1,303 @@
+"""``stackctl batch run``: from what a person wants to a coordinator that runs, and the events it tells."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stackctl.batch.order import Order, OrderedModel, OrderedOptions, OrderedSecurity
+from stackctl.batch.runs import Run, Runs, follow
+from stackctl.errors import StackctlError, UsageError
+from stackctl.lifecycle.batch_places import Route, route
+from stackctl.scaffold.secret_files import add_missing
+
+if TYPE_CHECKING:
+    from stackctl.engines import Engine, Progress
+    from stackctl.stack import Stack
+
+INSIDE = "/var/lib/stackctl/batch"
+"""Where a container sees the batch folder."""
+_SCHEDULER = re.compile(r"(?P<scheme>tls|tcp)://(?P<host>\[[0-9a-fA-F:]+\]|[^/:\s]+):(?P<port>\d{1,5})")
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_THRESHOLD = re.compile(r"\d{1,9}|(100|\d{1,2})(\.\d+)?%")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a person wants of a batch; None and 0 leave the choice to stackctl.
+
+    Attributes:
+        input: folder or ``s3://`` URL with images; None: the stack's inbound.
+        output: where results go; None: the stack's outbound.
+        model: ``NAME``, ``NAME@alias`` or ``NAME/VERSION``; None: the stack's model in Production.
+        workers: how many worker processes.
+        batch_size: how many images a worker gets at once.
+        scheduler: address of a Dask scheduler that exists.
+        tls: files that prove who we are to that scheduler: CA, certificate, key.
+        local: worker processes of the run's own, also where the stack has a scheduler.
+        error_threshold: images (``10``) or share (``5%``) of quarantined ones that end the run early.
+        retry_failed: try images again that were quarantined before.
+        watch: go on with what arrives, until stopped.
+        dry_run: say what would be done.
+        image_timeout: seconds that one image may take.
+        wait_limit: seconds that a full disk or a store that is gone is waited for.
+        experiment: MLflow's experiment.
+        dashboard: show Dask's dashboard, on loopback.
+    """
+
+    input: str | None = None
+    output: str | None = None
+    model: str | None = None
+    workers: int | None = None
+    batch_size: int | None = None
+    scheduler: str | None = None
+    tls: tuple[Path, Path, Path] | None = None
+    local: bool = False
+    error_threshold: str | None = None
+    retry_failed: bool = False
+    watch: bool = False
+    dry_run: bool = False
+    suffix: str = "_out"
+    format: str = "auto"
+    outscale: float = 0.0
+    tile: int = 0
+    precision: str = "auto"
+    alpha: str = "bicubic"
+    image_timeout: float | None = None
+    wait_limit: float | None = None
+    experiment: str = "batch"
+    dashboard: bool = False
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A run that was started: its folder and between which places it runs."""
+
+    run: Run
+    route: Route
+
+
+def runs_of(stack: Stack) -> Runs:
+    """Return the runs of a stack."""
+    return Runs(stack.var / "batch")
+
+
+def launch(
+    stack: Stack,
+    engine: Engine,
+    wanted: Wanted,
+    progress: Progress,
+    warn: Callable[[str], None],
+    environ: Mapping[str, str] | None = None,
+) -> Launched:
+    """Start a batch and return at once; its coordinator outlives this process.
+
+    Args:
+        stack: whose model, store and engine.
+        engine: runs the coordinator.
+        wanted: what is to be done.
+        progress: told what happens.
+        warn: told what a person must know.
+        environ: environment (default: the process's own).
+
+    Raises:
+        UsageError: something that is wanted cannot be.
+        StackctlError: another run writes to the same place, or the model cannot be had.
+        Unhealthy: MLflow or the store does not answer.
+    """
+    from stackctl.lifecycle.batch_model import batch_model
+    from stackctl.lifecycle.batch_transfer import push, remember_route
+
+    _check(wanted)
+    configured = stack.settings.batch.workers
+    if wanted.workers is None and configured != "auto":
+        wanted = replace(wanted, workers=configured)
+    wanted = capped(wanted, os.environ if environ is None else environ, warn)
+    path = route(stack, wanted.input, wanted.output)
+    runs = runs_of(stack)
+    if not wanted.dry_run:
+        _nobody_else(runs, path.output)
+    runs.folder.mkdir(parents=True, exist_ok=True)
+    model = batch_model(stack, wanted.model, runs.folder, progress, warn)
+    if path.push is not None:
+        push(stack, path.push, path.input, runs.folder / "transfers", progress)
+    add_missing(stack.home / "secrets")
+    engine.prepare_workers(progress)
+    scheduler, security = _scheduler(engine, wanted, progress)
+    run = runs.create()
+    order = _order(wanted, path, model, run, scheduler, security)
+    (run.folder / "order.json").write_text(order.to_json())
+    remember_route(run, path)
+    _start(engine, run)
+    return Launched(run, path)
+
+
+def followed(engine: Engine, run: Run) -> Iterator[dict[str, Any]]:
+    """Yield a run's events until its end; a coordinator that died is noticed. Empty events come while none does."""
+    return follow(run, started=lambda: engine.launched(name_of(run)).alive)
+
+
+def kill(engine: Engine, run: Run) -> None:
+    """End a run at once; what it finished is kept, and the next run of the same places goes on from there."""
+    run.cancel()
+    engine.end_launched(name_of(run), kill=True)
+
+
+def name_of(run: Run) -> str:
+    """Return the name under which an engine keeps a run's coordinator."""
+    return f"batch-{run.id}"
+
+
+def live_run(stack: Stack, word: str | None) -> Run:
+    """Return the run that goes on which ``word`` names; None: the only one.
+
+    Raises:
+        UsageError: it does not go on, or there is not exactly one.
+    """
+    runs = runs_of(stack)
+    if word is not None:
+        run = runs.find(word)
+        if not run.alive():
+            raise UsageError(f"The run {run.id} is over.", f"See `stackctl batch report {run.id}`.")
+        return run
+    live = runs.live()
+    if len(live) == 1:
+        return live[0]
+    if not live:
+        raise UsageError("No batch runs at this moment.", "See `stackctl batch list`.")
+    raise UsageError(
+        f"{len(live)} batches run at this moment: {', '.join(run.id for run in live)}.",
+        f"Name one: stackctl batch cancel {live[0].id}",
+    )
+
+
+def report_of(run: Run) -> dict[str, Any] | None:
+    """Return a run's report, or None where there is none."""
+    try:
+        found = json.loads(run.report.read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def deliver_earlier(stack: Stack, runs: Iterable[Run], seconds: float = 2.0) -> int:
+    """Tell MLflow what runs that are over could not tell it; return how much is left."""
+    from stackctl.batch.tracking import deliver, undelivered
+
+    left, deadline = 0, time.monotonic() + seconds
+    for run in runs:
+        if not run.alive() and undelivered(run.folder):
+            left += deliver(run.folder, stack, seconds=max(0.0, deadline - time.monotonic()))
+    return left
+
+
+def capped(wanted: Wanted, environ: Mapping[str, str], warn: Callable[[str], None]) -> Wanted:
+    """Return what is wanted with no more workers than ``ADSP_WORKER_MAX`` allows.
+
+    Raises:
+        UsageError: the variable is no number.
+    """
+    text = environ.get("ADSP_WORKER_MAX", "").strip()
+    if not text:
+        return wanted
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"ADSP_WORKER_MAX is {text!r}, which is no number of workers.", "Set it to 1 or more.")
+    most = int(text)
+    if wanted.workers is not None and wanted.workers > most:
+        warn(f"{most} workers instead of {wanted.workers}: ADSP_WORKER_MAX allows no more.")
+    automatic = min(most, os.cpu_count() or 1)
+    return replace(wanted, workers=min(wanted.workers or automatic, most))
+
+
+def _check(wanted: Wanted) -> None:
+    """Refuse what cannot work before anything is done.
+
+    Raises:
+        UsageError: an option is wrong.
+    """
+    if "/" in wanted.suffix or "\0" in wanted.suffix:
+        raise UsageError(f"A suffix is part of a file's name: {wanted.suffix!r} is none.", "Write --suffix _out.")
+    if wanted.error_threshold and not _THRESHOLD.fullmatch(wanted.error_threshold):
+        raise UsageError(
+            f"{wanted.error_threshold!r} is no error threshold.", "Write a number of images or a share: 10 or 5%."
+        )
+    if wanted.scheduler is None:
+        if wanted.tls:
+            raise UsageError("TLS files without a --scheduler have no use.", "Add --scheduler tls://HOST:PORT.")
+        return
+    if wanted.local:
+        raise UsageError("--local and --scheduler exclude each other.", "Leave one of them out.")
+    found = _SCHEDULER.fullmatch(wanted.scheduler)
+    if found is None or not 0 < int(found["port"]) < 65536:
+        raise UsageError(f"{wanted.scheduler!r} is no address of a scheduler.", "Write --scheduler tls://HOST:8786.")
+    if found["scheme"] == "tcp" and found["host"] not in _LOOPBACK:
+        raise UsageError(
+            f"{wanted.scheduler} is not encrypted: whoever reaches that port could run programs there.",
+            f"Start the scheduler with TLS and write --scheduler tls://{found['host']}:{found['port']}.",
+        )
+
+
+def _nobody_else(runs: Runs, output: str) -> None:
+    for run in runs.live():
+        if run.order().get("output") == output:
+            raise StackctlError(
+                f"The run {run.id} writes to {output} at this moment.",
+                f"Follow it: stackctl batch status -f {run.id}. End it: stackctl batch cancel {run.id}",
+            )
+
+
+def _scheduler(engine: Engine, wanted: Wanted, progress: Progress) -> tuple[str | None, OrderedSecurity | None]:
+    """Return the scheduler's address and our TLS files as the coordinator sees them; None: processes of its own."""
+    if wanted.scheduler is not None:
+        return wanted.scheduler, OrderedSecurity(*map(os.path.realpath, wanted.tls)) if wanted.tls else None
+    if wanted.local or wanted.dry_run or (found := engine.batch_scheduler(wanted.workers, progress)) is None:
+        return None, None
+    return found.url, OrderedSecurity(found.ca, found.cert, found.key)
+
+
+def _order(
+    wanted: Wanted,
+    path: Route,
+    model: OrderedModel,
+    run: Run,
+    scheduler: str | None,
+    security: OrderedSecurity | None,
+) -> Order:
+    limits = {"image_timeout": wanted.image_timeout, "wait_limit": wanted.wait_limit}
+    return Order(
+        run=run.id,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        input=path.input,
+        output=path.output,
+        quarantine=path.quarantine,
+        model=model,
+        options=OrderedOptions(wanted.outscale, wanted.format, wanted.tile, wanted.precision, wanted.alpha),
+        suffix=wanted.suffix,
+        workers=wanted.workers or "auto",
+        batch_size=wanted.batch_size or "auto",
+        scheduler=scheduler,
+        security=security,
+        error_threshold=wanted.error_threshold,
+        retry_failed=wanted.retry_failed,
+        watch=wanted.watch,
+        dry_run=wanted.dry_run,
+        experiment=wanted.experiment,
+        dashboard=wanted.dashboard,
+        **{name: value for name, value in limits.items() if value is not None},
+    )
+
+
+def _start(engine: Engine, run: Run) -> None:
+    engine.launch(
+        name_of(run),
+        ["python", "-P", "-m", "stackctl.batch.coordinator", f"{{mount:{INSIDE}}}/runs/{run.id}"],
+        mounts={run.folder.parents[1]: INSIDE},
+        log=run.log,
+    )
