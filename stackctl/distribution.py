@@ -6,8 +6,10 @@ otherwise from ``stackctl/_carried`` inside the package.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -70,6 +72,16 @@ def content_hash() -> str:
     for path, file in sources().items():
         total.update(f"{path}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     return total.hexdigest()
+
+
+@functools.cache
+def environment_hash() -> str:
+    """Return 16 digits that are equal where the same code, pinned versions and minor version of Python run.
+
+    Read once: it describes what this process runs, not what was put in its place since.
+    """
+    python = f"python {sys.version_info.major}.{sys.version_info.minor}"
+    return hashlib.sha256(f"{content_hash()}\n{python}\n".encode()).hexdigest()[:16]
 
 
 def requirements(extra: str) -> list[str]:

@@ -6,39 +6,27 @@ import contextlib
 import os
 import re
 import tempfile
-import time
 import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 
 from stackctl import images, process
-from stackctl.engines.docker_project import DockerProject
+from stackctl.engines.docker_batch import DockerBatch
+from stackctl.engines.docker_compose import COMPOSE_FILE, ONE_SHOT, WITHOUT_FILE, lacking, mounted
 from stackctl.engines.protocol import Environment, Problem, Progress, ServiceState
-from stackctl.errors import MissingPrerequisite, StackctlError, Unhealthy, UsageError
+from stackctl.errors import MissingPrerequisite, StackctlError, UsageError
 from stackctl.images.client import NO_ENGINE_HINT, docker, require_engine
 from stackctl.process import Completed
-from stackctl.stack import Stack
-from stackctl.stack.environment import docker_environment, write_dotenv
 from stackctl.stack.services import OPTIONAL
 
-COMPOSE_FILE = "compose.yaml"
 COMPOSE_FLOOR = (2, 20)
-HEALTH_SECONDS = 240
-POLL_SECONDS = 0.4
-QUOTED_LINES = 20
-ONE_SHOT = "store-init"
 _PREFIX = re.compile(r"^(?:\x1b\[2K)*(?P<service>[\w.-]+)-\d+ +\| ?(?P<line>.*)$")
 
 
-class DockerEngine:
+class DockerEngine(DockerBatch):
     """The services of one stack under Docker Compose."""
 
     name = "docker"
-
-    def __init__(self, stack: Stack) -> None:
-        self.stack = stack
-        self._project = DockerProject(stack.project)
-        self._references: dict[str, str] = {}
 
     # ---------------------------------------------------------------- verbs
 
@@ -47,7 +35,7 @@ class DockerEngine:
         problems: list[Problem] = []
         if not (self.stack.home / COMPOSE_FILE).is_file():
             problems.append(Problem(f"{self.stack.home} has no {COMPOSE_FILE}.", "stackctl update", exit_code=1))
-        elif absent := _lacking_services(self.stack):
+        elif absent := lacking(self.stack, [service.name for service in self.stack.services]):
             problems.append(Problem(f"{COMPOSE_FILE} has no service {' and '.join(absent)}.", "stackctl update", 1))
         try:
             require_engine()
@@ -115,7 +103,7 @@ class DockerEngine:
         command += [f"--tail={tail}"] if tail is not None else []
         command += [f"--since={since}"] if since else []
         with tempfile.TemporaryDirectory() as empty:
-            lines = process.lines([*command, *names], cwd=Path(empty), env=_WITHOUT_FILE)
+            lines = process.lines([*command, *names], cwd=Path(empty), env=WITHOUT_FILE)
             with contextlib.closing(lines):
                 for line in lines:
                     found = _PREFIX.match(line)
@@ -140,7 +128,7 @@ class DockerEngine:
         on_line: Callable[[str], None] | None = None,
     ) -> Completed:
         """Run one command in a container of its own, in the stack's network; see ``Engine.run_once``."""
-        argv = [_mounted(part, mounts or {}) for part in argv]
+        argv = [mounted(part, mounts or {}) for part in argv]
         container = f"{self.stack.project}-{environment}-once-{uuid.uuid4().hex[:8]}"
         options = [f"--name={container}", "--rm"]
         for host, target in (mounts or {}).items():
@@ -157,77 +145,6 @@ class DockerEngine:
         except BaseException:
             docker(["rm", "--force", container], check=False)  # a killed client leaves its container
             raise
-
-    # ---------------------------------------------------------------- Compose
-
-    def _compose_up(self, names: Sequence[str], progress: Progress) -> None:
-        environment = self._environment()
-        command = ["docker", "compose", "--ansi=never", "--progress=plain", "up", "--detach", "--remove-orphans"]
-        command += ["--wait", f"--wait-timeout={HEALTH_SECONDS}", *names]
-        with tempfile.TemporaryDirectory() as folder:
-            output = Path(folder) / "compose.log"
-            client = process.start(command, cwd=self.stack.home, env=environment, log=output)
-            shown: dict[str, str] = {}
-            try:
-                while client.poll() is None:
-                    self._report(names, shown, progress)
-                    time.sleep(POLL_SECONDS)
-            except BaseException:
-                process.stop(client)
-                raise
-            if client.returncode != 0:
-                raise self._not_up(names, output.read_text(errors="replace"))
-        self._report(names, shown, progress)
-
-    def _report(self, names: Sequence[str], shown: dict[str, str], progress: Progress) -> None:
-        for name, what in self._project.phases().items():
-            if (name in names or name == ONE_SHOT) and shown.get(name) != what:
-                shown[name] = what
-                progress(name, what)
-
-    def _not_up(self, names: Sequence[str], said: str) -> StackctlError:
-        titles = {service.name: service.title for service in self.stack.services} | {
-            ONE_SHOT: "Creation of the buckets"
-        }
-        for name, what in self._project.failed([ONE_SHOT, *names]).items():
-            log = "\n".join(f"  {line}" for line in self._project.last_lines(name, QUOTED_LINES))
-            return Unhealthy(
-                f"{titles.get(name, name)} ({name}) {what}:\n{log or '  (its log is empty)'}",
-                f"See `stackctl logs {name}`.",
-            )
-        quoted = "\n".join(f"  {line}" for line in said.strip().splitlines()[-QUOTED_LINES:])
-        return Unhealthy(f"Docker Compose could not start the services:\n{quoted}", "See `stackctl doctor`.")
-
-    def _environment(self, further: Sequence[str] = ()) -> dict[str, str]:
-        """Return what Compose interpolates, after writing it to ``.env`` for a person's own `docker compose`."""
-        references = self._references
-        wanted = [*images.images_of(self.stack), *further]
-        if any(name not in references for name in wanted):
-            references = self._references = {**images.ensure(self.stack, wanted, _silent)}
-        environment = docker_environment(self.stack, references)
-        write_dotenv(self.stack.home, environment)
-        return environment
-
-    def _by_name(self, arguments: Sequence[str]) -> None:
-        """Run a Compose command on what carries the project's label, whatever its file says by now."""
-        require_engine()
-        if not self._project.exists():
-            return
-        with tempfile.TemporaryDirectory() as empty:
-            command = ["docker", "compose", "--ansi=never", "--project-name", self.stack.project, *arguments]
-            process.run(command, cwd=Path(empty), env=_WITHOUT_FILE)
-
-    def _service_command(
-        self, environment: str, options: list[str], env: dict[str, str]
-    ) -> tuple[list[str], dict[str, str]]:
-        variables = self._environment([environment])
-        env = {"MLFLOW_TRACKING_URI": variables["STACKCTL_MLFLOW_URI"], **env}
-        if variables["STACKCTL_REGISTRY_URI"]:
-            env = {"MLFLOW_REGISTRY_URI": variables["STACKCTL_REGISTRY_URI"], **env}
-        command = ["docker", "compose", "--ansi=never", "--progress=quiet", "run", "--no-deps", "-T", *options]
-        # Names on the command line, values in the client's environment: a value may be nobody else's business.
-        command += [f"--env={name}" for name in env]
-        return [*command, environment], {**variables, **env}
 
     def _train_command(self, options: list[str], env: dict[str, str], progress: Progress) -> list[str]:
         reference = images.ensure(self.stack, ["train"], progress)["train"]
@@ -247,25 +164,10 @@ class DockerEngine:
         return list(names) or known
 
 
-_WITHOUT_FILE = {"COMPOSE_FILE": "", "COMPOSE_PROFILES": "*"}
-
-
-def _lacking_services(stack: Stack) -> list[str]:
-    """Return the services that the Compose file does not know: it was made before there were such services."""
-    known = set(re.findall(r"^  ([\w.-]+):", (stack.home / COMPOSE_FILE).read_text(), re.MULTILINE))
-    return [service.name for service in stack.services if service.name not in known]
-
-
 def _compose_version() -> tuple[int, int] | None:
     completed = docker(["compose", "version", "--short"], check=False, timeout=30)
     found = re.match(r"v?(\d+)\.(\d+)", completed.stdout.strip())
     return (int(found[1]), int(found[2])) if completed.returncode == 0 and found else None
-
-
-def _mounted(part: str, mounts: Mapping[Path, str]) -> str:
-    for target in mounts.values():
-        part = part.replace(f"{{mount:{target}}}", target)
-    return part
 
 
 def _told(on_line: Callable[[str], None] | None) -> Progress:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from stackctl.engines.protocol import ServiceState, State
@@ -84,10 +85,23 @@ class DockerProject:
 
     def remove(self, services: Collection[str]) -> None:
         """Stop and remove the containers of services that the settings leave out by now; Compose lets them run."""
-        for name, container in self._containers().items():
-            if name in services:
+        for name in services:
+            for container in self._replicas(name):
                 docker(["stop", container.id or ""], check=False)
                 container.remove(force=True)
+
+    def count(self, service: str) -> int:
+        """Return how many containers of a service run."""
+        return sum(container.status in {"running", "restarting"} for container in self._replicas(service))
+
+    def states_of_replicas(self, services: Sequence[str]) -> list[ServiceState]:
+        """Return the state of each service that has containers, several of them taken together."""
+        found = []
+        for name in services:
+            states = [_state(name, container) for container in self._replicas(name)]
+            if states:
+                found.append(_together(name, states))
+        return found
 
     def networks(self) -> list[str]:
         """Return the names of the project's networks."""
@@ -131,6 +145,13 @@ class DockerProject:
             if container.labels.get(ONE_OFF_LABEL) != "True" and SERVICE_LABEL in container.labels
         }
 
+    def _replicas(self, service: str) -> list[Container]:
+        return [
+            container
+            for container in self._list(all=True)
+            if container.labels.get(SERVICE_LABEL) == service and container.labels.get(ONE_OFF_LABEL) != "True"
+        ]
+
 
 @functools.cache
 def _client() -> DockerClient:
@@ -156,6 +177,21 @@ def _state(name: str, container: Container | None) -> ServiceState:
         restarts=int(attributes.get("RestartCount") or 0),
         version=container.labels.get(VERSION_LABEL) if alive else None,
         detail=None if alive or state == "stopped" else _ending(attributes),
+    )
+
+
+def _together(name: str, states: Sequence[ServiceState]) -> ServiceState:
+    """Return several containers of a service as one: it runs where one of them does, and says how many do."""
+    alive = [state for state in states if state.state in {"running", "starting"}]
+    best = next(iter(alive), states[0])
+    lame = next((state.detail for state in states if state not in alive and state.detail), None)
+    counted = f"{len(alive)} of {len(states)} run" + (f": {lame}" if lame else "")
+    return replace(
+        best,
+        name=name,
+        memory=sum(state.memory or 0 for state in alive) if alive else None,
+        restarts=sum(state.restarts for state in states),
+        detail=best.detail if len(states) == 1 else counted,
     )
 
 

@@ -72,6 +72,8 @@ def interpreter(environment: Environment, progress: Progress) -> Path:
             return service_environment(progress)
         case "train":
             return train_environment(progress)
+        case "worker":
+            return worker_packages(progress)
         case other:
             assert_never(other)
 
@@ -123,6 +125,25 @@ def train_environment(progress: Progress) -> Path:
     parts = (*distribution.core_requirements(), TORCH, *BUILD_TOOLS, *TRAIN_PACKAGES, *ALONE)
     key = _key(constraints, *parts, *_wheelhouse_names())
     return with_code(_environment(f"train-{key}", progress, _install_training))
+
+
+def worker_packages(progress: Progress) -> Path:
+    """Return the interpreter of an environment that has what batch workers need, and our own code.
+
+    It is one of its own even where this interpreter has all of it: what is installed there must not change workers.
+
+    Raises:
+        MissingPrerequisite: Python has no venv module.
+        StackctlError: packages could not be installed; the message quotes pip.
+    """
+    constraints = distribution.carried("constraints.txt").read_text()
+    parts = sorted({*distribution.core_requirements(), *distribution.requirements("worker")})
+
+    def install(pip: _Pip, note: Callable[[str], None]) -> None:
+        note("installing what batch workers need (once; this takes a minute)")
+        pip.install("-c", distribution.carried("constraints.txt"), *parts)
+
+    return with_code(_environment(f"worker-{_key(constraints, *parts)}", progress, install))
 
 
 Install = Callable[["_Pip", Callable[[str], None]], None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import sys
 import time
@@ -13,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from stackctl import process
 from stackctl.engines import environments
+from stackctl.engines.local_batch import END_PATIENCE, LocalBatch
+from stackctl.engines.local_command import local_command, mounted, without_foreign
 from stackctl.engines.local_lock import held, uninterrupted
 from stackctl.engines.local_logs import last_lines, read_logs
 from stackctl.engines.local_versions import version_of
 from stackctl.engines.protocol import Environment, Problem, Progress, ServiceState, State
 from stackctl.engines.supervisor_config import (
     CONFIG_FILE,
-    foreign_variables,
     lacking_programs,
     make_runtime_folder,
     may_run,
@@ -30,13 +30,19 @@ from stackctl.engines.supervisor_config import (
 from stackctl.errors import StackctlError, Unhealthy, UsageError
 from stackctl.process import Completed
 from stackctl.stack import Service, Stack
-from stackctl.stack.environment import local_environment
 from stackctl.stack.stack import UNUSABLE
 
 if TYPE_CHECKING:
     from stackctl.engines.supervisor_client import ProcessState, SupervisorClient
 
-NEEDS = {"mlflow": "store", "serving": "mlflow", "serving-staging": "mlflow", "deployer": "serving", "demo": "serving"}
+NEEDS = {
+    "mlflow": "store",
+    "serving": "mlflow",
+    "serving-staging": "mlflow",
+    "deployer": "serving",
+    "demo": "serving",
+    "backup": "mlflow",
+}
 SUPERVISOR_DEADLINE = 20.0
 HEALTH_DEADLINE = 240.0
 DOWN_DEADLINE = 60.0
@@ -57,13 +63,13 @@ _STATES: dict[str, State] = {
 }
 
 
-class LocalEngine:
+class LocalEngine(LocalBatch):
     """The services of one stack under supervisord."""
 
     name = "local"
 
     def __init__(self, stack: Stack) -> None:
-        self.stack = stack
+        super().__init__(stack)
         self._logs = stack.var / "logs"
 
     def preflight(self) -> list[Problem]:
@@ -93,7 +99,8 @@ class LocalEngine:
             self._up(wanted, environment, progress)
 
     def down(self) -> None:
-        """Stop every service and supervisord, and return when all their processes are gone."""
+        """Stop batches that run, every service and supervisord, and return when all their processes are gone."""
+        self._launches.end_all(END_PATIENCE)
         with held(self.stack.var):
             self._stop_everything()
 
@@ -151,6 +158,7 @@ class LocalEngine:
 
     def destroy(self) -> None:
         """Stop every service and delete ``var/`` and the runtime folder."""
+        self._launches.end_all(END_PATIENCE)
         with held(self.stack.var):
             self._stop_everything()
             if self.stack.var.is_symlink():  # data on another disk: its content goes, the link stays
@@ -169,7 +177,7 @@ class LocalEngine:
         on_line: Callable[[str], None] | None = None,
     ) -> Completed:
         """Run one command in the services' or the training environment; see ``Engine.run_once``."""
-        command = [_mounted(part, mounts or {}) for part in argv]
+        command = [mounted(part, mounts or {}) for part in argv]
         progress = _told(on_line)
         packaged = environment == "serving"
         python = self._serving_python(progress) if packaged else environments.interpreter(environment, progress)
@@ -184,12 +192,8 @@ class LocalEngine:
         *,
         check: bool = True,
     ) -> Completed:
-        path = f"{python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        variables = {**local_environment(self.stack), "PATH": path, **env}
-        command = [str(python) if argv[0] in {"python", "python3"} else argv[0], *argv[1:]]
-        return process.run(
-            [*_without_foreign(variables), *command], cwd=self.stack.home, env=variables, on_line=on_line, check=check
-        )
+        command, variables = local_command(self.stack, python, argv, env)
+        return process.run(command, cwd=self.stack.home, env=variables, on_line=on_line, check=check)
 
     # ---------------------------------------------------------------- supervisord
 
@@ -238,7 +242,7 @@ class LocalEngine:
         output = self._logs / "supervisord.out"
         output.unlink(missing_ok=True)
         supervisord = process.start(
-            [*_without_foreign(environment), sys.executable, "-m", "supervisor.supervisord", "-c", CONFIG_FILE],
+            [*without_foreign(environment), sys.executable, "-m", "supervisor.supervisord", "-c", CONFIG_FILE],
             cwd=self.stack.home,
             env=environment,
             log=output,
@@ -372,12 +376,6 @@ class LocalEngine:
         return find_minio() if self.stack.settings.store.kind == "minio" else None
 
 
-def _without_foreign(environment: Mapping[str, str]) -> list[str]:
-    """Return the beginning of a command that runs without the caller's own settings of the services."""
-    unset = [part for name in foreign_variables(os.environ, environment) for part in ("-u", name)]
-    return ["env", *unset]
-
-
 def _told(on_line: Callable[[str], None] | None) -> Progress:
     """Return a progress that a command's own listener hears: what it needs may take minutes to be made."""
     return _silent if on_line is None else lambda subject, what: on_line(f"{subject}: {what}")
@@ -389,9 +387,3 @@ def _silent(_subject: str, _what: str) -> None:
 
 def _detail(state: ProcessState) -> str | None:
     return state.detail or (f"exit status {state.exit_status}" if state.exit_status else None)
-
-
-def _mounted(part: str, mounts: Mapping[Path, str]) -> str:
-    for host, target in mounts.items():
-        part = part.replace(f"{{mount:{target}}}", str(host))
-    return part

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 from stackctl.process import Completed
 
 State = Literal["running", "starting", "exited", "stopped", "restarting"]
-Environment = Literal["serving", "mlflow", "train"]
+Environment = Literal["serving", "mlflow", "train", "worker"]
 Progress = Callable[[str, str], None]
 """Called with (subject, what happens), for instance ("mlflow", "starting"); the command line draws it."""
 
@@ -34,6 +34,36 @@ class ServiceState:
     restarts: int = 0
     version: str | None = None
     detail: str | None = None
+
+
+@dataclass(frozen=True)
+class LaunchState:
+    """A command that was launched, as its engine sees it now.
+
+    Attributes:
+        alive: whether it runs.
+        exit: its exit status, or None while it runs and where nobody knows it any more.
+    """
+
+    alive: bool
+    exit: int | None = None
+
+
+@dataclass(frozen=True)
+class BatchScheduler:
+    """A scheduler of batches that the stack runs, as a launched command reaches it.
+
+    Attributes:
+        url: its address, ``tls://…``.
+        ca: file of the certificates that are trusted.
+        cert: file of the certificate to show.
+        key: file of that certificate's key.
+    """
+
+    url: str
+    ca: str
+    cert: str
+    key: str
 
 
 @dataclass(frozen=True)
@@ -108,7 +138,7 @@ class Engine(Protocol):
 
         Args:
             environment: whose packages: ``serving``, ``mlflow`` (with the stack's MLflow and store settings), or
-                ``train`` (torch).
+                ``train`` (torch), or ``worker`` (what upscales in batches; without mlflow).
             argv: the command; ``python`` is the environment's own interpreter.
             mounts: folders of the host, and where the command sees them under Docker (the local engine hands the host
                 path: use the placeholder ``{mount:/target}`` in argv to be independent of the engine).
@@ -118,4 +148,63 @@ class Engine(Protocol):
         Raises:
             ProcessFailed: it ended with another status than 0.
         """
+        ...
+
+    def prepare_workers(self, progress: Progress) -> None:
+        """Make or find what batch workers start from: an image, or an environment of their own. Idempotent."""
+        ...
+
+    def launch(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        mounts: Mapping[Path, str] | None = None,
+        env: Mapping[str, str] | None = None,
+        log: Path,
+    ) -> None:
+        """Start one command where the batch workers' packages are, and return at once; it survives this process.
+
+        Args:
+            name: what it is found by afterwards: letters, digits, dots, hyphens.
+            argv: as for ``run_once``.
+            mounts: as for ``run_once``.
+            env: further variables.
+            log: file that its output is appended to; under Docker it lies below one of ``mounts``.
+
+        Raises:
+            StackctlError: a command of that name runs, or it could not be started.
+        """
+        ...
+
+    def launched(self, name: str) -> LaunchState:
+        """Return what became of a launched command; one that is not known any more is not alive."""
+        ...
+
+    def end_launched(self, name: str, *, kill: bool = False) -> None:
+        """Ask a launched command to end (``kill``: end it and its processes now); one that ended is fine."""
+        ...
+
+    def batch_scheduler(self, workers: int | None, progress: Progress) -> BatchScheduler | None:
+        """Start the stack's own scheduler and workers of batches where they do not run, and return how to reach them.
+
+        Args:
+            workers: how many workers; None: as many as run already, else what ``batch.workers`` in ``stack.yaml`` says.
+            progress: told what starts.
+
+        Returns:
+            None where a batch run starts its own workers.
+        """
+        ...
+
+    def scale(self, service: str, count: int, progress: Progress) -> None:
+        """Run ``count`` containers of a service that can have several (0: stop it).
+
+        Raises:
+            UsageError: the service, or the engine, has no such thing.
+        """
+        ...
+
+    def on_demand(self) -> list[ServiceState]:
+        """Return the services that run on demand only and do run now; cheap."""
         ...

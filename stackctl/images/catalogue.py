@@ -42,6 +42,7 @@ CATALOGUE: dict[str, Image] = {
         Image("mlflow", "MLflow's tracking server and registry", extra="mlflow", software="mlflow"),
         Image("serving", "the model server", extra="serve"),
         Image("demo", "the Flask demo", extra="demo"),
+        Image("backup", "the scheduler of backups, rsync, ssh and restic", extra="backup"),
         Image("train", "torch and what trains and converts models", in_stack=False),
     )
 }
@@ -68,6 +69,8 @@ def images_of(stack: Stack | None) -> tuple[str, ...]:
     unused = set()
     if settings.store.kind != "minio":
         unused.add("store")
+    if settings.backup.schedule is None:
+        unused.add("backup")
     # An S3 store elsewhere still gets its buckets from store-init, which runs in the mlflow image.
     if settings.mlflow.kind != "bundled" and settings.store.kind != "minio":
         unused.add("mlflow")

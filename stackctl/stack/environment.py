@@ -37,6 +37,9 @@ def shared_environment(stack: Stack) -> dict[str, str]:
         "STACKCTL_SERVING_STAGING_PORT": str(settings.ports.serving_staging),
         "STACKCTL_DEPLOYER_PORT": str(settings.ports.deployer),
         "STACKCTL_DEMO_PORT": str(settings.ports.demo),
+        "STACKCTL_BACKUP_PORT": str(settings.ports.backup),
+        "STACKCTL_BACKUP": settings.backup.model_dump_json(),
+        "STACKCTL_BACKUP_MAX_AGE_DAYS": f"{settings.backup.max_age_days:g}",
         "STACKCTL_BUCKETS": ",".join(bucket for _, bucket in settings.buckets),
         "STACKCTL_BUCKET_MLFLOW": settings.buckets.mlflow,
         "STACKCTL_STORE_REGION": settings.store.region,
@@ -63,6 +66,7 @@ def docker_environment(stack: Stack, images: dict[str, str]) -> dict[str, str]:
             ("bundled-mlflow", bundled_mlflow),
             ("staging", settings.serving.staging),
             ("deployer", settings.deploy.policy == "auto"),
+            ("backup", settings.backup.schedule is not None),
         )
         if wanted
     ]
@@ -85,6 +89,7 @@ def docker_environment(stack: Stack, images: dict[str, str]) -> dict[str, str]:
         "STACKCTL_REGISTRY_URI": "" if bundled_mlflow else stack.endpoints.registry,
         "STACKCTL_MLFLOW_ARTIFACTS": _bucket_of_artifacts(stack),
         "STACKCTL_SERVING_STAGING_URL": "http://serving-staging:8888" if settings.serving.staging else "",
+        "STACKCTL_BACKUP_VOLUME": settings.backup.target or "backup-data",
         **{f"STACKCTL_IMAGE_{name.upper()}": reference for name, reference in sorted(images.items())},
         **{f"STACKCTL_MEMORY_{name.upper()}": limit for name, limit in settings.memory},
         "STACKCTL_GO_MEMORY_STORE": _go_memory(settings.memory.store),
@@ -108,6 +113,10 @@ def local_environment(stack: Stack) -> dict[str, str]:
         "STACKCTL_SERVING_URL": stack.endpoints.serving,
         "STACKCTL_SERVING_STAGING_URL": stack.endpoints.serving_staging or "",
         "STACKCTL_DEMO_STAGING_SERVER": stack.endpoints.serving_staging or "",
+        "STACKCTL_BACKUP_REPOSITORY": settings.backup.target or str(stack.var / "backups"),
+        "STACKCTL_BACKUP_STACK": str(stack.home),
+        "STACKCTL_BACKUP_DATABASES": str(stack.var / "mlflow"),
+        "STACKCTL_BACKUP_ARTIFACTS": artifacts if settings.store.kind == "folder" else "",
     }
     if stack.endpoints.registry != stack.endpoints.mlflow:
         environment["MLFLOW_REGISTRY_URI"] = stack.endpoints.registry

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 from stackctl.stack.settings import Settings
 
-OPTIONAL = ("store", "mlflow", "serving-staging", "deployer")
+OPTIONAL = ("store", "mlflow", "serving-staging", "deployer", "backup")
 """Services that some settings leave out."""
+
+ON_DEMAND = {"scheduler": "Batch scheduler", "worker": "Batch workers"}
+"""Services that `up` leaves alone, with their titles: batches start them where containers run."""
 
 
 @dataclass(frozen=True)
@@ -48,4 +51,6 @@ def services_of(settings: Settings) -> tuple[Service, ...]:
     if settings.deploy.policy == "auto":
         wanted.append(Service("deployer", "Deployer", ports.deployer, "/health", "/health"))
     wanted.append(Service("demo", "Demo", ports.demo, "/healthz", "/"))
+    if settings.backup.schedule is not None:
+        wanted.append(Service("backup", "Backup", ports.backup, "/health", "/health"))
     return tuple(wanted)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stackctl.errors import UsageError
+from stackctl.stack.backup_settings import BackupSettings
 
 EngineName = Literal["docker", "local"]
 StoreKind = Literal["minio", "s3", "folder"]
@@ -40,6 +41,7 @@ class Ports(_Section):
     serving_staging: Port = 8889
     demo: Port = 8000
     deployer: Port = 8890
+    backup: Port = 8891
 
     @model_validator(mode="before")
     @classmethod
@@ -54,7 +56,7 @@ class Ports(_Section):
                 ports[name] = next(port for port in range(usual[name], 65536) if port not in ports.values())
         return ports
 
-    _LATER: ClassVar[tuple[str, ...]] = ("serving_staging", "deployer")
+    _LATER: ClassVar[tuple[str, ...]] = ("serving_staging", "deployer", "backup")
 
     @model_validator(mode="after")
     def _differ(self) -> Ports:
@@ -73,15 +75,27 @@ class Memory(_Section):
     store: MemoryLimit = "1g"
     serving: MemoryLimit = "2g"
     demo: MemoryLimit = "256m"
+    worker: MemoryLimit = "2g"
+    backup: MemoryLimit = "512m"
 
 
 class Buckets(_Section):
-    """Names of the buckets: MLflow's artifacts, images in, images out, backups."""
+    """Names of the buckets: MLflow's artifacts, images in, images out, backups, images that batches gave up."""
 
     mlflow: BucketName = "mlflow"
     inbound: BucketName = "inbound"
     outbound: BucketName = "outbound"
     backup: BucketName = "backup"
+    quarantine: BucketName = "quarantine"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _make_way(cls, given: Any) -> Any:
+        """Let the bucket that came later make way: an older ``stack.yaml`` may use its name itself."""
+        if not isinstance(given, dict) or "quarantine" in given:
+            return given
+        names = ("quarantine", *(f"quarantine-{number}" for number in range(2, 9)))
+        return {**given, "quarantine": next(name for name in names if name not in list(given.values()))}
 
     @model_validator(mode="after")
     def _differ(self) -> Buckets:
@@ -136,6 +150,12 @@ class DeploySettings(_Section):
     direction: Literal["higher", "lower"] = "higher"
 
 
+class BatchSettings(_Section):
+    """Batches: how many workers a run has; auto: by the processors there are."""
+
+    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
+
+
 class ImageSettings(_Section):
     """Container images: the base they stand on, and a registry to take them from (none: they are built here)."""
 
@@ -159,7 +179,9 @@ class Settings(_Section):
     mlflow: MlflowSettings = MlflowSettings()
     serving: ServingSettings = ServingSettings()
     deploy: DeploySettings = DeploySettings()
+    batch: BatchSettings = BatchSettings()
     images: ImageSettings = ImageSettings()
+    backup: BackupSettings = BackupSettings()
 
     @model_validator(mode="after")
     def _possible(self) -> Settings:

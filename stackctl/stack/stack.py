@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -81,7 +82,12 @@ class Stack:
         environ = os.environ if environ is None else environ
         try:
             settings = Settings.parse(
-                {"name": environ["STACKCTL_NAME"], "model": environ["STACKCTL_MODEL"], "deploy": _deploy(environ)},
+                {
+                    "name": environ["STACKCTL_NAME"],
+                    "model": environ["STACKCTL_MODEL"],
+                    "deploy": _deploy(environ),
+                    "backup": json.loads(environ.get("STACKCTL_BACKUP") or "{}"),
+                },
                 source="environment",
             )
             tracking = environ["MLFLOW_TRACKING_URI"]
