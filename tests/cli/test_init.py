@@ -146,6 +146,7 @@ def test_a_person_who_wants_to_is_asked_for_every_detail(tmp_path: Path) -> None
             "the demo",
             "staging model server",
             "the deployer",
+            "the backup service",
             *["Memory"] * 4,
             *["Bucket"] * 4,
             "Base image",

@@ -31,7 +31,7 @@ def test_a_stack_uses_the_mlflow_and_the_store_of_another_one(stacks: Stacks) ->
     assert host.folder is not None
     guest = guest_of(host, stacks)
     report = guest.json("up")
-    assert [service["name"] for service in report["services"]] == ["serving", "demo"]
+    assert [service["name"] for service in report["services"]] == ["serving", "demo", "backup"]
     guest.run("models", "import", "starter")
     guest.run("promote", "super-resolution", "1")
     assert upscale(guest, starter_pair(1).input).version == "1"

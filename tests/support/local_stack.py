@@ -10,7 +10,7 @@ from typing import Any
 from stackctl.distribution import carried
 from stackctl.stack import Stack
 
-SERVICES = ("mlflow", "store", "store_console", "serving", "serving_staging", "demo", "deployer")
+SERVICES = ("mlflow", "store", "store_console", "serving", "serving_staging", "demo", "deployer", "backup")
 
 
 def free_ports(count: int) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-NAMES = ("mlflow", "store", "store_console", "serving", "serving_staging", "demo", "deployer")
+NAMES = ("mlflow", "store", "store_console", "serving", "serving_staging", "demo", "deployer", "backup")
 
 
 def free_ports() -> dict[str, int]:

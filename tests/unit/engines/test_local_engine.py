@@ -41,6 +41,7 @@ def test_a_stack_that_never_ran_is_stopped_and_holds_nothing(stack: Stack) -> No
         ("mlflow", "stopped"),
         ("serving", "stopped"),
         ("demo", "stopped"),
+        ("backup", "stopped"),
     ]
     assert engine.holdings() == []
     assert engine.preflight() == []
@@ -77,7 +78,8 @@ def test_supervisords_own_parser_accepts_the_configuration(stack: Stack) -> None
     (stack.var / "logs").mkdir(parents=True)
     make_runtime_folder(stack)
     lines = run([sys.executable, "-c", code], cwd=stack.home, env=environment).stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["store", "mlflow", "serving", "serving-staging", "deployer", "demo"]
+    names = ["store", "mlflow", "serving", "serving-staging", "deployer", "demo", "backup"]
+    assert [line.split()[0] for line in lines] == names
     for line in lines:
         name = line.split()[0]
         assert line == f"{name} False RestartUnconditionally True True var/logs/{name}.log"

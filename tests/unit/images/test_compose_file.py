@@ -41,7 +41,7 @@ def test_every_long_running_service_has_a_health_check_and_comes_back(name: str)
 
 def test_ports_are_bound_to_the_chosen_address_and_come_from_the_settings() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", ())]
-    assert len(ports) == 7
+    assert len(ports) == 8
     assert all(re.fullmatch(r"\$\{STACKCTL_BIND\}:\$\{STACKCTL_\w+_PORT\}:\d+", port) for port in ports)
 
 
@@ -62,15 +62,24 @@ def test_the_staging_server_is_the_model_server_with_another_role_port_and_cache
     assert staging["environment"] == {**production["environment"], "STACKCTL_ROLE": "staging"}
 
 
-def test_only_mlflow_holds_the_key_of_its_webhooks() -> None:
-    assert [name for name, service in SERVICES.items() if "webhook_key" in service.get("secrets", ())] == ["mlflow"]
+def test_the_key_of_mlflows_webhooks_is_held_by_mlflow_and_by_what_saves_it_encrypted_alone() -> None:
+    holders = [name for name, service in SERVICES.items() if "webhook_key" in service.get("secrets", ())]
+    assert holders == ["mlflow", "backup"]
+
+
+def test_the_backup_container_reads_data_and_writes_to_its_repository_alone() -> None:
+    volumes = {volume.rpartition(":/")[0]: volume for volume in SERVICES["backup"]["volumes"]}
+    assert [name for name, volume in volumes.items() if not volume.endswith(":ro")] == [
+        "${STACKCTL_BACKUP_VOLUME:-backup-data}"
+    ]
+    assert "docker.sock" not in TEXT
 
 
 def test_credentials_are_files_and_nothing_else() -> None:
     assert all(list(secret) == ["file"] for secret in DOCUMENT["secrets"].values())
     for service in SERVICES.values():
         for name, value in service["environment"].items():
-            if re.search("PASSWORD|SECRET|CREDENTIAL|TOKEN|_KEY", name):
+            if re.search("PASSWORD|SECRET|CREDENTIAL|TOKEN|_KEY", name) and name != "STACKCTL_SECRETS":
                 assert str(value).startswith("/run/secrets/"), name
 
 

@@ -72,18 +72,18 @@ def test_mlflows_image_is_labelled_with_mlflows_version() -> None:
 @pytest.mark.parametrize(
     ("settings", "wanted"),
     [
-        ({}, ("store", "mlflow", "serving", "demo")),
-        ({"store": {"kind": "s3", "endpoint": "https://s3.example.org"}}, ("mlflow", "serving", "demo")),
+        ({}, ("store", "mlflow", "serving", "demo", "backup")),
+        ({"store": {"kind": "s3", "endpoint": "https://s3.example.org"}}, ("mlflow", "serving", "demo", "backup")),
         (
             {"mlflow": {"kind": "external", "tracking_uri": "https://mlflow.example.org"}},
-            ("store", "mlflow", "serving", "demo"),  # the buckets are made in MLflow's image
+            ("store", "mlflow", "serving", "demo", "backup"),  # the buckets are made in MLflow's image
         ),
         (
             {
                 "store": {"kind": "s3", "endpoint": "https://s3.example.org"},
                 "mlflow": {"kind": "external", "tracking_uri": "https://mlflow.example.org"},
             },
-            ("serving", "demo"),
+            ("serving", "demo", "backup"),
         ),
     ],
     ids=["everything bundled", "store elsewhere", "MLflow elsewhere", "both elsewhere"],

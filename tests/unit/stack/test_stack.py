@@ -67,20 +67,20 @@ def test_services_follow_from_what_is_bundled(tmp_path: Path) -> None:
     def names(text: str) -> list[str]:
         return [service.name for service in stack_of(tmp_path, text).services]
 
-    assert names("store: {kind: minio}") == ["store", "mlflow", "serving", "demo"]
-    assert names("store: {kind: folder}") == ["mlflow", "serving", "demo"]
-    staged = "store: {kind: folder}\nserving: {staging: true}\ndeploy: {policy: auto}"
+    assert names("store: {kind: minio}") == ["store", "mlflow", "serving", "demo", "backup"]
+    assert names("store: {kind: folder}") == ["mlflow", "serving", "demo", "backup"]
+    staged = "store: {kind: folder}\nserving: {staging: true}\ndeploy: {policy: auto}\nbackup: {schedule: null}"
     assert names(staged) == ["mlflow", "serving", "serving-staging", "deployer", "demo"]
     external = (
         "mlflow: {kind: external, tracking_uri: 'http://there:5000'}\nstore: {kind: s3, endpoint: 'http://s3:9000'}"
     )
-    assert names(external) == ["serving", "demo"]
+    assert names(external) == ["serving", "demo", "backup"]
 
 
 def test_a_stack_without_the_newer_settings_keeps_the_ports_it_has(tmp_path: Path) -> None:
     ports = stack_of(tmp_path, "ports: {serving: 8889, demo: 8890}").settings.ports
     assert (ports.serving, ports.demo) == (8889, 8890)
-    assert len({port for _, port in ports}) == 7
+    assert len({port for _, port in ports}) == 8
 
 
 def test_each_target_has_the_servers_that_follow_it(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_staging_and_the_deployer_are_profiles_of_compose(tmp_path: Path) -> Non
     assert docker_environment(stack_of(tmp_path, text), {})["STACKCTL_SERVING_STAGING_URL"] == ""
     text += "serving: {staging: true}\ndeploy: {policy: auto}\n"
     environment = docker_environment(stack_of(tmp_path, text), {})
-    assert environment["COMPOSE_PROFILES"] == "bundled-store,bundled-mlflow,staging,deployer"
+    assert environment["COMPOSE_PROFILES"] == "bundled-store,bundled-mlflow,staging,deployer,backup"
     assert environment["STACKCTL_SERVING_STAGING_URL"] == "http://serving-staging:8888"
 
 
@@ -112,7 +112,7 @@ def test_under_docker_containers_reach_each_other_by_name(tmp_path: Path) -> Non
     environment = docker_environment(stack_of(tmp_path, "engine: docker"), {"mlflow": "stackctl/mlflow:1"})
     assert environment["STACKCTL_MLFLOW_URI"] == "http://mlflow:5000"
     assert environment["STACKCTL_STORE_ENDPOINT"] == "http://store:9000"
-    assert environment["COMPOSE_PROFILES"] == "bundled-store,bundled-mlflow"
+    assert environment["COMPOSE_PROFILES"] == "bundled-store,bundled-mlflow,backup"
     assert environment["STACKCTL_IMAGE_MLFLOW"] == "stackctl/mlflow:1"
 
 
@@ -122,7 +122,7 @@ def test_external_services_leave_their_profiles_out(tmp_path: Path) -> None:
         "store: {kind: s3, endpoint: 'https://s3.example.org'}"
     )
     environment = docker_environment(stack_of(tmp_path, text), {})
-    assert environment["COMPOSE_PROFILES"] == ""
+    assert environment["COMPOSE_PROFILES"] == "backup"
     assert environment["STACKCTL_MLFLOW_URI"] == "https://mlflow.example.org"
     assert environment["STACKCTL_STORE_ENDPOINT"] == "https://s3.example.org"
 
