@@ -22,6 +22,8 @@ HEALTH_SECONDS = 240
 POLL_SECONDS = 0.4
 QUOTED_LINES = 20
 ONE_SHOT = "store-init"
+IMAGES = {"restore": "backup"}
+"""The images of one-off services that run in another one's."""
 WITHOUT_FILE = {"COMPOSE_FILE": "", "COMPOSE_PROFILES": "*"}
 
 
@@ -85,7 +87,7 @@ class DockerCompose:
     def _service_command(
         self, environment: str, options: list[str], env: dict[str, str]
     ) -> tuple[list[str], dict[str, str]]:
-        variables = self._environment([environment])
+        variables = self._environment([IMAGES.get(environment, environment)])
         env = {"MLFLOW_TRACKING_URI": variables["STACKCTL_MLFLOW_URI"], **env}
         if variables["STACKCTL_REGISTRY_URI"]:
             env = {"MLFLOW_REGISTRY_URI": variables["STACKCTL_REGISTRY_URI"], **env}

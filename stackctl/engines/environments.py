@@ -68,7 +68,7 @@ def problems() -> list[Problem]:
 def interpreter(environment: Environment, progress: Progress) -> Path:
     """Return the interpreter of an environment, which is made where it is missing."""
     match environment:
-        case "serving" | "mlflow":
+        case "serving" | "mlflow" | "backup" | "restore":
             return service_environment(progress)
         case "train":
             return train_environment(progress)

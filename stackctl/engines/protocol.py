@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 from stackctl.process import Completed
 
 State = Literal["running", "starting", "exited", "stopped", "restarting"]
-Environment = Literal["serving", "mlflow", "train", "worker"]
+Environment = Literal["serving", "mlflow", "train", "worker", "backup", "restore"]
 Progress = Callable[[str, str], None]
 """Called with (subject, what happens), for instance ("mlflow", "starting"); the command line draws it."""
 
@@ -138,7 +138,8 @@ class Engine(Protocol):
 
         Args:
             environment: whose packages: ``serving``, ``mlflow`` (with the stack's MLflow and store settings), or
-                ``train`` (torch), or ``worker`` (what upscales in batches; without mlflow).
+                ``train`` (torch), ``worker`` (what upscales in batches; without mlflow), ``backup`` (reads all data,
+                writes to the repository of snapshots) or ``restore`` (the same, and may write databases).
             argv: the command; ``python`` is the environment's own interpreter.
             mounts: folders of the host, and where the command sees them under Docker (the local engine hands the host
                 path: use the placeholder ``{mount:/target}`` in argv to be independent of the engine).

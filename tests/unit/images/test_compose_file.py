@@ -64,7 +64,7 @@ def test_the_staging_server_is_the_model_server_with_another_role_port_and_cache
 
 def test_the_key_of_mlflows_webhooks_is_held_by_mlflow_and_by_what_saves_it_encrypted_alone() -> None:
     holders = [name for name, service in SERVICES.items() if "webhook_key" in service.get("secrets", ())]
-    assert holders == ["mlflow", "backup"]
+    assert holders == ["mlflow", "backup", "restore"]
 
 
 def test_the_backup_container_reads_data_and_writes_to_its_repository_alone() -> None:
