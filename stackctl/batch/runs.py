@@ -202,9 +202,11 @@ class Runs:
         return [run for run in self.all() if run.alive()]
 
     def prune(self, keep: int = KEPT) -> None:
-        """Delete the oldest runs that ended; one whose figures wait for MLflow stays."""
+        """Delete the oldest runs that ended; one of which MLflow does not know everything yet stays."""
+        from stackctl.batch.tracking import undelivered
+
         for run in self.all()[keep:]:
-            if not run.alive() and not (run.folder / "outbox.sqlite").exists():
+            if not run.alive() and not undelivered(run.folder):
                 shutil.rmtree(run.folder, ignore_errors=True)
 
 
@@ -224,13 +226,18 @@ def hold(folder: Path) -> int:
     raise StackctlError(f"The run {folder.name} has a coordinator already.")
 
 
-def state_of(run: Run) -> RunState:
-    """Return how far a run is, from the edges of its events and from whether its coordinator lives."""
+def state_of(run: Run, *, started: Callable[[], bool] | None = None) -> RunState:
+    """Return how far a run is, from the edges of its events and from whether its coordinator lives.
+
+    Args:
+        run: the run.
+        started: whether its process is there, for the moments before it holds its lock.
+    """
     alive = run.alive()  # asked first: what it writes before it ends is read after
     state = RunState()
     for event in _edges(run.events):
         state = state.after(event)
-    if state.live and not alive and not _may_start(run):
+    if state.live and not alive and not _may_start(run, started):
         return replace(state, phase="died", message=_death(run), hint=RESUME, exit=1, eta_s=None)
     return state
 
@@ -293,14 +300,14 @@ def _edges(file: Path) -> Iterator[dict[str, Any]]:
 
 def _death(run: Run) -> str:
     told = run.log_tail()
-    return f"The coordinator of run {run.id} is gone without a word (killed, or out of memory)." + (
-        f" Its log ends:\n{told}" if told else ""
-    )
+    what = "is gone without a word (killed, or out of memory)" if (run.folder / "lock").exists() else "did not start"
+    return f"The coordinator of run {run.id} {what}." + (f" Its log ends:\n{told}" if told else "")
 
 
-def _may_start(run: Run) -> bool:
-    age = (datetime.now(UTC) - run.created).total_seconds()
-    return age < START_SECONDS and not (run.folder / "lock").exists()
+def _may_start(run: Run, started: Callable[[], bool] | None) -> bool:
+    if (run.folder / "lock").exists() or (datetime.now(UTC) - run.created).total_seconds() > START_SECONDS:
+        return False
+    return started is None or started()
 
 
 def _locked(file: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -40,13 +41,13 @@ def status(
 ) -> None:
     """Show how far a run is; with --follow until it ends, with its exit code (Ctrl-C leaves it running)."""
     from stackctl.batch.runs import state_of
-    from stackctl.lifecycle.batch import runs_of
+    from stackctl.lifecycle.batch import runs_of, started
     from stackctl.lifecycle.batch_transfer import Carrier
 
     screen = terminal(context)
     stack, engine = screen.engine()
     found = runs_of(stack).find(run)
-    state = state_of(found)
+    state = state_of(found, started=partial(started, engine, found))
     if follow and state.live:
         finish(screen, stack, engine, found, progress_style, owner=False)
         return
@@ -60,10 +61,11 @@ def status(
 def list_(context: typer.Context) -> None:
     """List the runs that are kept, the newest first."""
     from stackctl.batch.runs import state_of
-    from stackctl.lifecycle.batch import runs_of
+    from stackctl.lifecycle.batch import runs_of, started
 
     screen = terminal(context)
-    found = [(run, state_of(run)) for run in runs_of(screen.stack()).all()]
+    stack, engine = screen.engine()
+    found = [(run, state_of(run, started=partial(started, engine, run))) for run in runs_of(stack).all()]
     if not found and not screen.json:
         screen.note("No batch was run yet. Start one with `stackctl batch run`.")
         return

@@ -32,9 +32,9 @@ def runs_table(runs: Sequence[tuple[Run, RunState]]) -> RenderableType:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
-    for title in ("RUN", "STATE", "DONE", "SKIPPED", "QUARANTINED", "LEFT", "MODEL", "OUTPUT"):
-        right = title in {"DONE", "SKIPPED", "QUARANTINED", "LEFT"}
-        table.add_column(title, justify="right" if right else "left", overflow="fold", no_wrap=title == "RUN")
+    for title in ("RUN", "STATE", "DONE", "SKIPPED", "BAD", "LEFT", "MODEL"):
+        right = title in {"DONE", "SKIPPED", "BAD", "LEFT"}
+        table.add_column(title, justify="right" if right else "left", no_wrap=title != "MODEL", overflow="fold")
     for run, state in runs:
         order = run.order()
         counts = (state.done, state.skipped, state.quarantined, state.pending)
@@ -42,8 +42,7 @@ def runs_table(runs: Sequence[tuple[Run, RunState]]) -> RenderableType:
             run.id,
             Text(state.phase, COLORS[state.phase]),
             *(f"{count:,}" if count else "–" for count in counts),
-            _model(order),
-            str(order.get("output", "–")),
+            _model(order).replace(" version ", "/"),
         )
     return table
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,7 +142,12 @@ def launch(
 
 def followed(engine: Engine, run: Run) -> Iterator[dict[str, Any]]:
     """Yield a run's events until its end; a coordinator that died is noticed. Empty events come while none does."""
-    return follow(run, started=lambda: engine.launched(name_of(run)).alive)
+    return follow(run, started=partial(started, engine, run))
+
+
+def started(engine: Engine, run: Run) -> bool:
+    """Return whether the process of a run's coordinator is there."""
+    return engine.launched(name_of(run)).alive
 
 
 def kill(engine: Engine, run: Run) -> None:
@@ -270,7 +276,6 @@ def _order(
     scheduler: str | None,
     security: OrderedSecurity | None,
 ) -> Order:
-    limits = {"image_timeout": wanted.image_timeout, "wait_limit": wanted.wait_limit}
     return Order(
         run=run.id,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -288,9 +293,10 @@ def _order(
         retry_failed=wanted.retry_failed,
         watch=wanted.watch,
         dry_run=wanted.dry_run,
+        image_timeout=Order.image_timeout if wanted.image_timeout is None else wanted.image_timeout,
+        wait_limit=Order.wait_limit if wanted.wait_limit is None else wanted.wait_limit,
         experiment=wanted.experiment,
         dashboard=wanted.dashboard,
-        **{name: value for name, value in limits.items() if value is not None},
     )
 
 
