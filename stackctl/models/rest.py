@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stackctl.errors import StackctlError, Unhealthy
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 API = "/api/2.0/mlflow/"
 TIMEOUT = 10.0
+UPLOAD_TIMEOUT = 120.0
 NOT_FOUND = "RESOURCE_DOES_NOT_EXIST"
 _UP_HINT = "See what runs with `stackctl status`; start the stack with `stackctl up`."
 
@@ -66,10 +68,19 @@ class Rest:
             Unhealthy: the server does not answer, fails, or is no MLflow server.
             RestError: MLflow refused the call.
         """
+        return self._send(method, f"{self.uri}{API}{endpoint}", params=params, json=body)
+
+    def upload(self, url: str, file: Path) -> None:
+        """Put a file to a URL of the server's artifact proxy; raises as ``call`` does."""
+        with file.open("rb") as stream:
+            headers = {"Content-Type": "application/octet-stream"}
+            self._send("PUT", url, content=stream, headers=headers, timeout=UPLOAD_TIMEOUT)
+
+    def _send(self, method: str, url: str, **what: Any) -> dict[str, Any]:
         import httpx
 
         try:
-            answer = self._http().request(method, f"{self.uri}{API}{endpoint}", params=params, json=body)
+            answer = self._http().request(method, url, **what)
         except httpx.TimeoutException as error:
             message = f"MLflow at {self.uri} did not answer within {self._timeout:.0f} s."
             raise Unhealthy(message, _UP_HINT) from error

@@ -1,0 +1,43 @@
+"""How many worker processes, and how many threads each, for the processors and the memory that there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+MIB = 2**20
+LEAST_MEMORY = 700 * MIB
+"""Of one worker process: libraries and a loaded network (about 300 MiB), and an image of some megapixels."""
+MEMORY_SHARE = 0.8
+"""Share of the memory that all worker processes may use together."""
+THREADS = 2
+"""Of one worker process where there are enough processors; measured, see the decision on sizes."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How the worker processes are made.
+
+    Attributes:
+        processes: how many.
+        threads: of inference and encoding in each.
+        memory_per_worker: bytes that one may use for an image, itself included.
+    """
+
+    processes: int
+    threads: int
+    memory_per_worker: int
+
+
+def sizes(workers: int | Literal["auto"], cpus: int, memory: int) -> Sizes:
+    """Return the sizes for ``cpus`` processors and ``memory`` bytes that are free.
+
+    Args:
+        workers: how many processes were asked for; ``auto`` chooses by what was measured.
+        cpus: what the scheduler grants (``imaging.cpu.usable_cores``: affinity and cgroup quota).
+        memory: bytes (what is free, or the cgroup's limit where that is less).
+    """
+    usable = int(memory * MEMORY_SHARE)
+    wanted = min(cpus // THREADS, usable // LEAST_MEMORY) if workers == "auto" else workers
+    processes = max(1, wanted)
+    return Sizes(processes, max(1, cpus // processes), usable // processes)
