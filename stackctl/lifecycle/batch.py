@@ -238,6 +238,9 @@ def _check(wanted: Wanted) -> None:
         if wanted.tls:
             raise UsageError("TLS files without a --scheduler have no use.", "Add --scheduler tls://HOST:PORT.")
         return
+    for file in wanted.tls or ():
+        if not file.is_file():
+            raise UsageError(f"There is no file {file}.", "Write --tls CA CERT KEY.")
     if wanted.local:
         raise UsageError("--local and --scheduler exclude each other.", "Leave one of them out.")
     found = _SCHEDULER.fullmatch(wanted.scheduler)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -19,6 +20,7 @@ from stackctl.batch.listing import Settled
 from stackctl.batch.runs import Run
 from stackctl.errors import StackctlError
 from stackctl.lifecycle.batch_places import Route
+from stackctl.store.errors import NoSpace, StoreGone
 from stackctl.store.files import Files
 from stackctl.store.places import Listed, Place, open_place
 
@@ -32,12 +34,14 @@ SHARE = 10
 ROUTE = "route.json"
 BROUGHT = "brought"
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS brought (name TEXT PRIMARY KEY, size INTEGER NOT NULL, stamp TEXT NOT NULL) WITHOUT ROWID;
-CREATE TEMP TABLE there (name TEXT PRIMARY KEY, stamp TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS brought (name BLOB PRIMARY KEY, size INTEGER NOT NULL, stamp TEXT NOT NULL) WITHOUT ROWID;
+CREATE TEMP TABLE there (name BLOB PRIMARY KEY, stamp TEXT NOT NULL) WITHOUT ROWID;
 """
 
 
-def push(stack: Stack, folder: Path, url: str, records: Path, progress: Progress, *, settled: bool = False) -> int:
+def push(
+    stack: Stack, folder: Path, url: str, records: Path, progress: Progress, *, settled: Settled | None = None
+) -> int:
     """Bring a folder's images that are new or changed into the store; return how many.
 
     Args:
@@ -46,45 +50,60 @@ def push(stack: Stack, folder: Path, url: str, records: Path, progress: Progress
         url: ``s3://BUCKET/PREFIX``.
         records: folder that remembers what was brought.
         progress: told what happens.
-        settled: bring only those that have not changed since the last call, because they may still be written.
+        settled: what earlier calls saw, where only those are brought that have not changed since the last one.
     """
     here = Files(folder)
-    images = here.list()
-    if settled:
-        images = Settled(_record(records, f"settling {folder}")).filter(images)
+    images = here.list() if settled is None else settled.filter(here.list())
     return _bring(here, open_place(url, stack), images, _record(records, f"{folder} > {url}"), folder.name, progress)
 
 
 def pull(stack: Stack, url: str, folder: Path, records: Path, progress: Progress) -> int:
     """Bring the results that are new or changed, or gone from the folder, out of the store; return how many."""
     there = open_place(url, stack)
+    folder.mkdir(parents=True, exist_ok=True)
     return _bring(there, Files(folder), there.list(), _record(records, f"{url} > {folder}"), folder.name, progress)
 
 
-def _bring(source: Place, target: Place, images: Iterator[Listed], record: Path, subject: str, tell: Progress) -> int:
+def _bring(source: Place, target: Place, images: Iterable[Listed], record: Path, subject: str, tell: Progress) -> int:
     brought = kept = 0
+    told = time.monotonic()
     record.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(sqlite3.connect(record, timeout=30, isolation_level=None)) as base:
         base.executescript(_SCHEMA)
-        there = ((image.name, image.stamp) for image in target.list())
         base.execute("BEGIN")
+        there = ((os.fsencode(image.name), image.stamp) for image in target.list())
         base.executemany("INSERT OR REPLACE INTO there VALUES (?, ?)", there)
         base.execute("COMMIT")
         for image in images:
-            now = base.execute("SELECT stamp FROM there WHERE name = ?", (image.name,)).fetchone()
-            known = base.execute("SELECT size, stamp FROM brought WHERE name = ?", (image.name,)).fetchone()
+            name = os.fsencode(image.name)
+            now = base.execute("SELECT stamp FROM there WHERE name = ?", (name,)).fetchone()
+            known = base.execute("SELECT size, stamp FROM brought WHERE name = ?", (name,)).fetchone()
             if now is not None and known == (image.size, image.stamp):
                 kept += 1
                 continue
-            data = source.read(image.name)
-            if now is None or now[0] != hashlib.md5(data, usedforsecurity=False).hexdigest():
-                target.write(image.name, data)
-                brought += 1
+            try:
+                brought += _bring_one(source, target, image.name, now[0] if now else None)
+            except (StoreGone, NoSpace):
+                raise
+            except (StackctlError, UnicodeError) as error:
+                tell(f"! {subject}", f"{source.full(image.name)} stays behind: {getattr(error, 'message', error)}")
+                continue
+            if time.monotonic() - told > 1.0:
+                told = time.monotonic()
                 tell(subject, f"{brought} brought to {target.url}")
-            base.execute("INSERT OR REPLACE INTO brought VALUES (?, ?, ?)", (image.name, image.size, image.stamp))
+            base.execute("INSERT OR REPLACE INTO brought VALUES (?, ?, ?)", (name, image.size, image.stamp))
     if brought or kept:
         tell(subject, f"{brought} brought to {target.url}, {kept} there already")
     return brought
+
+
+def _bring_one(source: Place, target: Place, name: str, stamp: str | None) -> bool:
+    """Copy one image unless it is there; an object's ETag is its MD5 as a rule."""
+    data = source.read(name)
+    if stamp == hashlib.md5(data, usedforsecurity=False).hexdigest():
+        return False
+    target.write(name, data)
+    return True
 
 
 def pull_quarantine(stack: Stack, url: str, folder: Path) -> None:
@@ -118,7 +137,7 @@ class Carrier:
     def __enter__(self) -> Self:
         route = self._route
         if route is not None and (route.pull or (route.push and self._watch)):
-            self._thread = threading.Thread(target=self._go_on, name="carrier", daemon=True)
+            self._thread = threading.Thread(target=self._go_on, args=(route,), daemon=True)
             self._thread.start()
         return self
 
@@ -145,22 +164,18 @@ class Carrier:
             ) from error
         (self._run.folder / BROUGHT).touch()
 
-    def _go_on(self) -> None:
+    def _go_on(self, route: Route) -> None:
         pause = PAUSE_SECONDS
+        settled = Settled(self._run.folder / "settling.sqlite") if route.push and self._watch else None
         while not self._over.wait(pause):
             began = time.monotonic()
             with contextlib.suppress(StackctlError):  # the store does not answer: the next round tries again
-                self._round()
+                if route.push and settled:
+                    push(self._stack, route.push, route.input, self._records, _silent, settled=settled)
+                self._pull(route, _silent)
             pause = max(PAUSE_SECONDS, SHARE * (time.monotonic() - began))
-
-    def _round(self) -> None:
-        route = self._route
-        if route is None:
-            return
-        if route.push and self._watch:
-            push(self._stack, route.push, route.input, self._records, _silent, settled=True)
-        if route.pull:
-            self._pull(route, _silent)
+        if settled:
+            settled.close()
 
     def _pull(self, route: Route, progress: Progress) -> None:
         if route.pull:

@@ -1,0 +1,94 @@
+"""Images between a folder of this machine and a store; here the store is a folder too, a real one is tried elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.local_stack import make_local_stack
+
+from stackctl.batch.listing import Settled
+from stackctl.batch.runs import Runs
+from stackctl.lifecycle.batch_places import Route
+from stackctl.lifecycle.batch_transfer import Carrier, pull, push, remember_route, route_of
+from stackctl.stack import Stack
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Stack:
+    return make_local_stack(tmp_path / "stack")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("a.png", "sub/b.jpg", "notes.txt", ".hidden.png"):
+        (folder / name).write_bytes(name.encode())
+    return folder
+
+
+def silent(_subject: str, _what: str) -> None:
+    """Draw nothing."""
+
+
+def test_only_images_that_are_new_or_changed_are_brought(stack: Stack, photos: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def bring() -> int:
+        return push(stack, photos, "s3://backup/p", tmp_path / "records", lambda _subject, what: told.append(what))
+
+    assert bring() == 2
+    there = stack.var / "store" / "backup" / "p"
+    assert sorted(file.relative_to(there).as_posix() for file in there.rglob("*.*")) == ["a.png", "sub/b.jpg"]
+    assert bring() == 0
+    assert told[-1] == "0 brought to s3://backup/p, 2 there already"
+    (photos / "a.png").write_bytes(b"another photo")
+    (there / "sub" / "b.jpg").unlink()
+    assert bring() == 2
+    assert (there / "a.png").read_bytes() == b"another photo"
+
+
+def test_while_files_arrive_only_those_that_stand_still_are_brought(stack: Stack, photos: Path, tmp_path: Path) -> None:
+    settled = Settled(tmp_path / "settled.sqlite")
+
+    def bring() -> int:
+        return push(stack, photos, "s3://backup/p", tmp_path / "records", silent, settled=settled)
+
+    assert bring() == 0
+    (photos / "a.png").write_bytes(b"half of it, and then more")
+    assert bring() == 1
+    assert bring() == 1
+    assert bring() == 0
+
+
+def test_a_result_that_is_gone_from_the_folder_is_brought_again_and_one_that_was_edited_is_left_alone(
+    stack: Stack, photos: Path, tmp_path: Path
+) -> None:
+    push(stack, photos, "s3://outbound", tmp_path / "records", silent)
+    results = tmp_path / "results"
+    assert pull(stack, "s3://outbound", results, tmp_path / "records", silent) == 2
+    (results / "a.png").unlink()
+    (results / "sub" / "b.jpg").write_bytes(b"cropped by hand")
+    assert pull(stack, "s3://outbound", results, tmp_path / "records", silent) == 1
+    assert (results / "sub" / "b.jpg").read_bytes() == b"cropped by hand"
+
+
+def test_what_a_run_leaves_in_the_store_is_brought_by_whoever_follows_it_last(
+    stack: Stack, photos: Path, tmp_path: Path
+) -> None:
+    run = Runs(stack.var / "batch").create()
+    results, bad = tmp_path / "results", tmp_path / "bad"
+    way = Route("s3://inbound", "s3://outbound", "s3://quarantine", None, results, bad)
+    remember_route(run, way)
+    assert route_of(run) == way
+    push(stack, photos, "s3://outbound", tmp_path / "records", silent)
+    reasons = stack.var / "store" / "quarantine"
+    reasons.mkdir(parents=True)
+    (reasons / "x.jpg.json").write_text("{}")
+    Carrier(stack, run).rest(silent)
+    assert (results / "a.png").is_file()
+    assert (bad / "x.jpg.json").read_text() == "{}"
+    (results / "a.png").unlink()
+    Carrier(stack, run).rest(silent)
+    assert not (results / "a.png").exists(), "a person may take results away afterwards"
