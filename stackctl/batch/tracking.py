@@ -161,9 +161,11 @@ class Tracking:
             telling.log(
                 PARENT, metrics=figures, tags={telling.STATUS: status}, step=int(time.monotonic() - self._began)
             ),
-            *(Item("file", PARENT, {"file": file.name}) for file in files if file.is_file()),
             telling.end(steps.MANAGE_WORKERS, "FINISHED"),
-            telling.end(PARENT, _STATUS.get(status, "FAILED")),
+            telling.end(
+                PARENT, _STATUS.get(status, "FAILED")
+            ),  # before the files, which a proxy may refuse for their size
+            *(Item("file", PARENT, {"file": file.name}) for file in files if file.is_file()),
         )
 
     def close(self, timeout: float = 10.0) -> int:

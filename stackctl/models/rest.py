@@ -68,25 +68,26 @@ class Rest:
             Unhealthy: the server does not answer, fails, or is no MLflow server.
             RestError: MLflow refused the call.
         """
-        return self._send(method, f"{self.uri}{API}{endpoint}", params=params, json=body)
+        return self._document(self._send(method, f"{self.uri}{API}{endpoint}", params=params, json=body))
 
     def upload(self, url: str, file: Path) -> None:
         """Put a file to a URL of the server's artifact proxy; raises as ``call`` does."""
         with file.open("rb") as stream:
             headers = {"Content-Type": "application/octet-stream"}
-            self._send("PUT", url, content=stream, headers=headers, timeout=UPLOAD_TIMEOUT)
+            answer = self._send("PUT", url, content=stream, headers=headers, timeout=UPLOAD_TIMEOUT)
+        if not answer.is_success:  # a success says nothing
+            self._document(answer)
 
-    def _send(self, method: str, url: str, **what: Any) -> dict[str, Any]:
+    def _send(self, method: str, url: str, **what: Any) -> httpx.Response:
         import httpx
 
         try:
-            answer = self._http().request(method, url, **what)
+            return self._http().request(method, url, **what)
         except httpx.TimeoutException as error:
             message = f"MLflow at {self.uri} did not answer within {self._timeout:.0f} s."
             raise Unhealthy(message, _UP_HINT) from error
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise Unhealthy(f"MLflow cannot be reached at {self.uri}: {error}.", _UP_HINT) from error
-        return self._document(answer)
 
     def close(self) -> None:
         """Close its connections."""

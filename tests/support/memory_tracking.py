@@ -53,8 +53,8 @@ class MemoryTracking(httpx.BaseTransport):
     def _answer(self, what: str, body: dict[str, Any]) -> dict[str, Any] | None:
         match what:
             case "experiments/get-by-name":
-                found = self.experiments.get(body["experiment_name"])
-                return {"experiment": {"experiment_id": found, "lifecycle_stage": "active"}} if found else None
+                known = self.experiments.get(body["experiment_name"])
+                return {"experiment": {"experiment_id": known, "lifecycle_stage": "active"}} if known else None
             case "experiments/create":
                 self.experiments[body["name"]] = str(len(self.experiments) + 1)
                 return {"experiment_id": self.experiments[body["name"]]}
