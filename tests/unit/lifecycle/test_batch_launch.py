@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.local_stack import make_local_stack
 from support.image_stacks import stack_with
+from support.local_stack import make_local_stack
 
 from stackctl.batch.order import OrderedModel
 from stackctl.batch.runs import hold

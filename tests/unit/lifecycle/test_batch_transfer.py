@@ -1,4 +1,4 @@
-"""Images between a folder of this machine and a store; here the store is a folder too, a real one is tried elsewhere."""
+"""Images between a folder of this machine and a store; here the store is a folder too."""
 
 from __future__ import annotations
 
