@@ -23,7 +23,7 @@ class Image:
         carries_wheel: this distribution is installed in it, so a change of our code makes another image.
         needs_go: a stage of it needs a Go tool chain.
         software: the pinned package whose version is the image's version for a person; None: our own version.
-        in_stack: a service of a stack runs in it (the others serve one-off commands).
+        in_stack: a service that `up` starts runs in it (the others serve what runs on demand).
     """
 
     name: str
@@ -43,6 +43,7 @@ CATALOGUE: dict[str, Image] = {
         Image("serving", "the model server", extra="serve"),
         Image("demo", "the Flask demo", extra="demo"),
         Image("backup", "the scheduler of backups, rsync, ssh and restic", extra="backup"),
+        Image("worker", "what upscales in batches", extra="worker", in_stack=False),
         Image("train", "torch and what trains and converts models", in_stack=False),
     )
 }

@@ -7,10 +7,13 @@ import contextlib
 import os
 import secrets
 import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from stackctl.scaffold.credentials import Credentials
 
+TLS_LIFETIME = timedelta(days=3650)
 FOLDER_MODE = 0o700
 FILE_MODE = 0o444  # services run as another user, and Compose keeps owner and mode: the folder is the guard
 
@@ -22,12 +25,12 @@ def add_missing(folder: Path) -> list[str]:
     """
     if not folder.is_dir():
         return []
-    return [name for name, value in _webhook().items() if _write_new(folder / name, value)]
+    return [name for name in missing(folder) if _write_new(folder / name, _LATER[name]())]
 
 
 def missing(folder: Path) -> list[str]:
     """Return the names of what ``add_missing`` would write."""
-    return [name for name in _webhook() if not (folder / name).exists()]
+    return [name for name in _LATER if not (folder / name).exists()]
 
 
 def write_secrets(folder: Path, credentials: Credentials) -> list[str]:
@@ -44,11 +47,11 @@ def write_secrets(folder: Path, credentials: Credentials) -> list[str]:
         "store_root_user": user,
         "store_root_password": password,
         "demo_secret_key": secrets.token_urlsafe(48),
-        **_webhook(),
     }
     for name, value in values.items():
         if _write_new(folder / name, value):
             written.append(name)
+    written += add_missing(folder)
     access = credentials.s3_access_key or (folder / "store_root_user").read_text().strip()
     secret = credentials.s3_secret_key or (folder / "store_root_password").read_text().strip()
     shared = f"[default]\naws_access_key_id = {access}\naws_secret_access_key = {secret}\n"
@@ -59,12 +62,46 @@ def write_secrets(folder: Path, credentials: Credentials) -> list[str]:
     return written
 
 
-def _webhook() -> dict[str, str]:
-    """Return the secret that MLflow signs its calls to the model servers with, and the key it keeps it under."""
-    return {
-        "webhook_secret": secrets.token_urlsafe(32),
-        "webhook_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),  # the form that Fernet wants
-    }
+def batch_tls() -> str:
+    """Return, as PEM, a key and a certificate that is its own authority: batch processes show it and trust it alone.
+
+    One file for both, so that they cannot fail to belong together. Whoever has the key may submit work, so a further
+    certificate per process would keep nobody out.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "stackctl batch")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))  # clocks differ between machines of a cluster
+        .not_valid_after(now + TLS_LIFETIME)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName("scheduler"), x509.DNSName("localhost")]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return (private + certificate.public_bytes(serialization.Encoding.PEM)).decode()
+
+
+_LATER: dict[str, Callable[[], str]] = {
+    "webhook_secret": lambda: secrets.token_urlsafe(32),  # MLflow signs its calls to the model servers with it
+    "webhook_key": lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),  # MLflow keeps it under this one
+    "batch_tls": batch_tls,
+}
+"""What came after the first version of a stack folder, and how it is made; the key has the form that Fernet wants."""
 
 
 def _write_new(file: Path, text: str) -> bool:

@@ -86,6 +86,7 @@ class Stack:
                     "name": environ["STACKCTL_NAME"],
                     "model": environ["STACKCTL_MODEL"],
                     "deploy": _deploy(environ),
+                    "store": {"region": environ.get("STACKCTL_STORE_REGION") or "us-east-1"},
                     "backup": json.loads(environ.get("STACKCTL_BACKUP") or "{}"),
                 },
                 source="environment",

@@ -170,6 +170,7 @@ def bucket_folder(stack: Stack, bucket: str) -> Path:
     places = {
         buckets.inbound: stack.home / "data" / "inbound",
         buckets.outbound: stack.home / "data" / "outbound",
+        buckets.quarantine: stack.home / "data" / "quarantine",
         buckets.mlflow: stack.var / "artifacts",
     }
     return places.get(bucket, stack.var / "store" / bucket)
