@@ -28,8 +28,8 @@ _INSTALL = {
 }
 
 
-def require() -> None:
-    """See that there is an rsync that can be used.
+def require() -> str:
+    """See that there is an rsync that can be used, and return its version.
 
     Raises:
         MissingPrerequisite: there is none, or one that is too old.
@@ -44,6 +44,7 @@ def require() -> None:
         known = found.group(0) if found else "another program of that name"
         needed = ".".join(str(part) for part in OLDEST)
         raise MissingPrerequisite(f"Backups need rsync {needed} or later; this machine has {known}.", hint)
+    return ".".join(found.groups())
 
 
 def copy_tree(

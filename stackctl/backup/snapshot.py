@@ -61,13 +61,13 @@ def take(
         NoRoom: the target is full.
         StackctlError: anything else; the snapshots before are as they were, and nothing of this one is left.
     """
-    rsync.require()
+    version = rsync.require()
     repository.prepare()
     with repository.lock("backup"), _target_errors(repository):
         if left := repository.clean():
             events("note", text=f"Removed what an interrupted backup left: {', '.join(left)}.")
         begun = (now() if now else datetime.now(UTC)).astimezone(UTC)
-        taking = _Taking(sources, repository, begun, events, hooks)
+        taking = _Taking(sources, repository, begun, version, events, hooks)
         try:
             return taking.run()
         except BaseException:
@@ -78,10 +78,13 @@ def take(
 class _Taking:
     """One snapshot in the making."""
 
-    def __init__(self, sources: Sources, repository: Repository, at: datetime, events: Events, hooks: Hooks) -> None:
+    def __init__(
+        self, sources: Sources, repository: Repository, at: datetime, rsync_version: str, events: Events, hooks: Hooks
+    ) -> None:
         self._sources = sources
         self._repository = repository
         self._at = at
+        self._rsync_version = rsync_version
         self._events = events
         self._hooks = hooks
         self._begun = time.monotonic()
@@ -187,7 +190,7 @@ class _Taking:
         (self.folder / "stack").mkdir(mode=0o700)
         if self._sources.stack is not None:
             self._tree("stack", self._sources.stack, only=self._sources.stack_files)
-        found = versions.collect(self._sources, self.folder / "db")
+        found = versions.collect(self._sources, self.folder / "db", rsync=self._rsync_version)
         self._parts["versions"] = found
         write_document(self.folder / "stack" / versions.FILE, found)
         path = f"stack/{versions.FILE}"

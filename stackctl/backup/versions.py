@@ -11,21 +11,24 @@ from urllib.parse import quote
 
 from stackctl import __version__
 from stackctl.backup.sources import Sources
-from stackctl.distribution import content_hash
-from stackctl.process import run
 
 FILE = "versions.json"
 TIMEOUT = 3.0
 
 
-def collect(sources: Sources, databases: Path) -> dict[str, Any]:
-    """Return the versions; ``databases`` holds copies of MLflow's databases. What cannot be learnt is null."""
+def collect(sources: Sources, databases: Path, *, rsync: str) -> dict[str, Any]:
+    """Return the versions; what cannot be learnt is null.
+
+    Args:
+        sources: they say where MLflow is.
+        databases: the folder with copies of its databases.
+        rsync: the version of rsync.
+    """
     return {
         "stackctl": __version__,
-        "stackctl_content": content_hash(),
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
-        "rsync": run(["rsync", "--version"]).stdout.splitlines()[0].strip(),
+        "rsync": rsync,
         "mlflow": _mlflow(sources.mlflow),
         "schemas": {file.name: _schema(file) for file in sorted(databases.glob("*.db"))},
     }
