@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from stackctl import __version__
-from stackctl.cli import batch, doctor, history, image, images, init, models, opening, promote, services, store
+from stackctl.cli import backup, batch, doctor, history, image, images, init, models, opening, promote, services, store
 from stackctl.cli.output import Terminal
 
 GLOBAL_FLAGS = {"--json", "--quiet", "-q", "--verbose", "--yes", "-y", "--no-color"}
@@ -86,7 +86,7 @@ def _global_options(
     context.obj = Terminal(folder, json, quiet, verbose, yes, not no_color)
 
 
-START, MODELS, MORE = "Start and stop", "Models", "Machine"
+START, MODELS, SAFETY, MORE = "Start and stop", "Models", "Backup", "Machine"
 app.command(rich_help_panel=START)(init.init)
 app.command(rich_help_panel=START)(services.up)
 app.command(rich_help_panel=START)(services.status)
@@ -101,6 +101,7 @@ app.command(rich_help_panel=MODELS)(history.history)
 app.add_typer(models.app, name="models", rich_help_panel=MODELS)
 app.add_typer(image.app, name="image", rich_help_panel=MODELS)
 app.add_typer(batch.app, name="batch", rich_help_panel=MODELS)
+app.add_typer(backup.app, name="backup", rich_help_panel=SAFETY)
 app.command(rich_help_panel=MORE)(doctor.doctor)
 app.add_typer(images.app, name="images", rich_help_panel=MORE)
 app.add_typer(store.app, name="store", rich_help_panel=MORE)

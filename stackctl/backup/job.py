@@ -1,0 +1,137 @@
+"""One backup from beginning to end: take, verify, tell MLflow, copy elsewhere, only then prune; pings all the way."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from stackctl.backup import targets, untold
+from stackctl.backup.events import Events, Hooks, nothing, quiet
+from stackctl.backup.freshness import Told
+from stackctl.backup.pings import ping
+from stackctl.backup.pruning import prune
+from stackctl.backup.repository import Busy, Repository, Snapshot
+from stackctl.backup.snapshot import take
+from stackctl.backup.sources import Sources
+from stackctl.backup.verify import check
+from stackctl.errors import StackctlError, Unhealthy
+from stackctl.stack import Stack
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a backup ended.
+
+    Attributes:
+        exit: the exit status: 0, or that of the error.
+        snapshot: the new snapshot's id, or None.
+        message: what went wrong, or None.
+        hint: what to do about it, or None.
+    """
+
+    exit: int
+    snapshot: str | None = None
+    message: str | None = None
+    hint: str | None = None
+
+
+def run(
+    stack: Stack, sources: Sources, repository: Repository, events: Events = quiet, hooks: Hooks = nothing
+) -> Outcome:
+    """Take a backup and say how it ended; the last event is ``end``. Nothing but an interrupt comes out of it."""
+    settings = stack.settings.backup
+    _note(events, ping(settings.ping_url, "start"))
+    began = datetime.now(UTC)
+    snapshot: Snapshot | None = None
+    try:
+        snapshot = _taken(stack, sources, repository, events, hooks, began)
+        _afterwards(stack, repository, events, hooks)
+        outcome = Outcome(0, snapshot.id)
+    except StackctlError as error:
+        if snapshot is None and not isinstance(error, Busy):
+            _tell_failure(stack, repository, events, began, error)
+        outcome = Outcome(error.code, snapshot.id if snapshot else None, error.message, error.hint)
+        busy = isinstance(error, Busy)  # the one that is at work pings how it ends
+    else:
+        busy = False
+    if not busy:
+        text = outcome.message or f"snapshot {outcome.snapshot}"
+        _note(events, ping(settings.ping_url, "failure" if outcome.exit else "success", text))
+    status = "failed" if outcome.exit else "ok"
+    events(
+        "end",
+        status=status,
+        exit=outcome.exit,
+        snapshot=outcome.snapshot,
+        message=outcome.message,
+        hint=outcome.hint,
+        seconds=round((datetime.now(UTC) - began).total_seconds(), 3),
+    )
+    return outcome
+
+
+def _taken(
+    stack: Stack, sources: Sources, repository: Repository, events: Events, hooks: Hooks, began: datetime
+) -> Snapshot:
+    """Take a snapshot, verify it, and tell MLflow of it.
+
+    Raises:
+        Unhealthy: it is not what was written.
+    """
+    clock = time.monotonic()
+    snapshot = take(sources, repository, events=events, hooks=hooks)
+    taken = time.monotonic()
+    verdict = check(repository, snapshot, events=events)
+    hooks("verified")
+    figures = {
+        "seconds": taken - clock,
+        "verify_seconds": time.monotonic() - taken,
+        **{name: float(snapshot.header[name]) for name in ("files", "bytes", "new_bytes") if name in snapshot.header},
+    }
+    problem = "; ".join(verdict.problems[:5]) if not verdict.ok else None
+    told = Told(began, "backup", "damaged" if problem else "verified", snapshot.id, snapshot.at, problem)
+    _note(events, untold.tell(repository, stack, told, figures))
+    hooks("told")
+    if problem:
+        raise Unhealthy(f"The snapshot {snapshot.id} is not right: {problem}.", f"stackctl backup verify {snapshot.id}")
+    return snapshot
+
+
+def _afterwards(stack: Stack, repository: Repository, events: Events, hooks: Hooks) -> None:
+    """Copy the snapshots elsewhere, then delete those that retention lets go, here and there."""
+    settings = stack.settings.backup
+    failures: list[StackctlError] = []
+    copies = targets.of(settings, stack.name)
+    for copy in copies:
+        try:
+            copy.send(repository, events)
+        except StackctlError as error:
+            failures.append(error)
+    hooks("copied")
+    pruned = prune(repository, settings, now=datetime.now(UTC), events=events)
+    if pruned.plan.refused:
+        events("note", text=f"nothing was deleted: {pruned.plan.refused}; see `stackctl backup prune`")
+    else:
+        for copy in copies if not failures else ():
+            try:
+                copy.prune(repository, events)
+            except StackctlError as error:
+                failures.append(error)
+    hooks("pruned")
+    if failures:
+        message = " ".join(error.message for error in failures)
+        raise StackctlError(f"The snapshot is there and verified, but: {message}", failures[0].hint)
+
+
+def _tell_failure(stack: Stack, repository: Repository, events: Events, began: datetime, error: StackctlError) -> None:
+    try:
+        _note(events, untold.tell(repository, stack, Told(began, "backup", "failed", error=error.message)))
+    except StackctlError as further:  # the target is gone: MLflow can be told without it
+        problem = untold.tell_now(stack, Told(began, "backup", "failed", error=error.message))
+        _note(events, problem or further.message)
+
+
+def _note(events: Events, text: str | None) -> None:
+    if text:
+        events("note", text=text)

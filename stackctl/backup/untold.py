@@ -1,0 +1,88 @@
+"""What MLflow has not been told of yet: kept beside the snapshots, and delivered as soon as it answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from stackctl.backup.freshness import Told, record
+from stackctl.backup.repository import Repository, write_document
+from stackctl.errors import StackctlError
+from stackctl.models.rest import Rest
+from stackctl.stack import Stack
+
+FILE = "untold.json"
+_MOST = 100
+
+
+def tell(repository: Repository, stack: Stack, told: Told, figures: Mapping[str, float] | None = None) -> str | None:
+    """Write one tagged run, or keep it for later where MLflow does not answer; return why it was kept, or None."""
+    waiting = [*_waiting(repository), {"told": _document(told), "figures": dict(figures or {})}]
+    _keep(repository, waiting)
+    return deliver(repository, stack)
+
+
+def deliver(repository: Repository, stack: Stack) -> str | None:
+    """Write the tagged runs that wait, oldest first; return why some still do, or None."""
+    waiting = _waiting(repository)
+    if not waiting:
+        return None
+    while waiting:
+        problem = tell_now(stack, _told(waiting[0]["told"]), waiting[0]["figures"])
+        if problem is not None:
+            return problem
+        waiting = waiting[1:]
+        _keep(repository, waiting)
+    return None
+
+
+def tell_now(stack: Stack, told: Told, figures: Mapping[str, float] | None = None) -> str | None:
+    """Write one tagged run; return why that was not possible, or None."""
+    rest = Rest(stack.endpoints.mlflow, stack.mlflow_token())
+    try:
+        record(rest, stack.name, told, figures)
+    except StackctlError as error:
+        return f"MLflow was not told of it yet: {error.message}"
+    finally:
+        rest.close()
+    return None
+
+
+def _waiting(repository: Repository) -> list[dict[str, Any]]:
+    try:
+        document = json.loads((repository.state / FILE).read_bytes())
+        return list(document["waiting"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _keep(repository: Repository, waiting: list[dict[str, Any]]) -> None:
+    file: Path = repository.state / FILE
+    try:
+        if waiting:
+            write_document(file, {"waiting": waiting[-_MOST:]})
+        else:
+            file.unlink(missing_ok=True)
+    except OSError as error:
+        message = f"{file} cannot be written: {error.strerror}."
+        raise StackctlError(message, "Look at backup.target in stack.yaml.") from error
+
+
+def _document(told: Told) -> dict[str, Any]:
+    return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in asdict(told).items()}
+
+
+def _told(document: Mapping[str, Any]) -> Told:
+    taken = document["taken_at"]
+    return Told(
+        datetime.fromisoformat(document["at"]),
+        document["kind"],
+        document["outcome"],
+        document["snapshot"],
+        datetime.fromisoformat(taken) if taken else None,
+        document["error"],
+    )

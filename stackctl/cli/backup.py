@@ -1,0 +1,207 @@
+"""``backup``: take, list, show, verify, drill and prune snapshots, and see the schedule."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stackctl.cli.backup_progress import watched
+from stackctl.cli.output import Terminal, bytes_in_words, terminal
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+app = typer.Typer(help="Take a snapshot now (no command), or look at those there are.")
+
+SnapshotName = Annotated[
+    str | None, typer.Argument(help="Its name or the beginning of it; none: the newest.", show_default=False)
+]
+
+
+@app.callback(invoke_without_command=True)
+def backup(context: typer.Context) -> None:
+    """Take a snapshot now, verify it, copy it elsewhere where that is set up, and delete what retention lets go."""
+    if context.invoked_subcommand is not None:
+        return
+    from stackctl.lifecycle.backup import run_backup
+
+    screen = terminal(context)
+    stack, engine = screen.engine()
+    with watched(screen) as heard:
+        end = run_backup(stack, engine, heard)
+    screen.data(
+        {"snapshot": end["snapshot"], "seconds": end["seconds"]},
+        lambda: f"[green]✓[/] {end['snapshot']} is taken and verified ({end['seconds']:.1f} s)",
+    )
+
+
+@app.command("list")
+def list_(context: typer.Context) -> None:
+    """List the snapshots, oldest first."""
+    screen = terminal(context)
+    found = _ask(screen, "list")
+    screen.data(found, lambda: _table(found))
+    for name in (*found["partial"], *found["unreadable"]):
+        screen.warn(f"{name} is no whole snapshot; the next backup removes what was left unfinished.")
+
+
+@app.command()
+def show(context: typer.Context, snapshot: SnapshotName = None) -> None:
+    """Show what a snapshot holds."""
+    screen = terminal(context)
+    found = _ask(screen, "show", *_words(snapshot))
+    screen.data(found, lambda: _contents(found))
+
+
+@app.command()
+def verify(
+    context: typer.Context,
+    snapshot: SnapshotName = None,
+    every: Annotated[bool, typer.Option("--all", help="Every snapshot.")] = False,
+) -> None:
+    """Read every byte of a snapshot again and compare it with its manifest (exit 3 when something is wrong)."""
+    screen = terminal(context)
+    found = _ask(screen, "verify", *_words(snapshot), *(["--all"] if every else []))
+
+    def lines() -> str:
+        said = []
+        for each in found["snapshots"]:
+            mark = "[green]✓[/]" if each["ok"] else "[red]✗[/]"
+            said.append(f"{mark} {each['id']}: {each['files']} files " + ("are right" if each["ok"] else "were read"))
+            said += [f"    {_escaped(problem)}" for problem in each["problems"]]
+        return "\n".join(said)
+
+    screen.data(found, lines)
+    if not found["ok"]:
+        raise typer.Exit(3)
+
+
+@app.command()
+def drill(context: typer.Context, snapshot: SnapshotName = None) -> None:
+    """Restore a snapshot into a scratch stack, have its model predict, and say how much would be lost, and how long."""
+    from stackctl.lifecycle.drill import drill as practise
+
+    screen = terminal(context)
+    stack, engine = screen.engine()
+    with screen.progress() as progress:
+        report = practise(stack, engine, snapshot, progress)
+    document = report.to_dict()
+
+    def lines() -> str:
+        mark = "[green]✓[/]" if report.ok else "[red]✗[/]"
+        loss, needed = _span(report.rpo_seconds), _span(report.rto_seconds)
+        said = f"{mark} {report.snapshot}: data loss (RPO) {loss}, restored in (RTO) {needed}"
+        return "\n".join([said, *(f"    {_escaped(problem)}" for problem in report.problems)])
+
+    screen.data(document, lines)
+    if not report.ok:
+        raise typer.Exit(3)
+
+
+@app.command()
+def prune(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+) -> None:
+    """Delete the snapshots that retention lets go; asks where the source shrank."""
+    screen = terminal(context)
+    found = _ask(screen, "prune", "--dry-run")
+    shrunk = found["refused"] if "shrank" in (found["refused"] or "") else None
+    if not dry_run:
+        if shrunk:
+            screen.warn(f"Older snapshots hold more: {shrunk}.")
+            screen.confirm("Type shrunk if that is right, and older snapshots may go", "shrunk")
+        found = _ask(screen, "prune", *(["--accept"] if shrunk else []))
+    screen.data(found, lambda: _pruned(found))
+
+
+@app.command()
+def schedule(context: typer.Context) -> None:
+    """Show when backups run, as declared and as the scheduler has it (exit 3 when these differ)."""
+    from stackctl.lifecycle.backup import schedule_report
+
+    screen = terminal(context)
+    report = schedule_report(screen.stack())
+
+    def lines() -> str:
+        said = []
+        for name, each in report.declared.items():
+            live = (report.live or {}).get(name, {})
+            following = f"; next {_when(live['next'])}" if live.get("next") else ""
+            last = live.get("last")
+            ended = f"; last {_when(last['at'])}, {'ok' if last['exit'] == 0 else 'failed'}" if last else ""
+            said.append(f"{name}: {each['line']} ({each['timezone']}){following}{ended}")
+        return "\n".join([*said, *([f"[yellow]⚠ {report.problem}[/]"] if report.problem else [])])
+
+    screen.data(report.to_dict(), lines)
+    if report.problem:
+        raise typer.Exit(3)
+
+
+def _ask(screen: Terminal, *words: str) -> dict[str, Any]:
+    from stackctl.lifecycle.backup import ask
+
+    stack, engine = screen.engine()
+    with watched(screen) as heard:
+        return ask(stack, engine, words, heard)
+
+
+def _words(snapshot: str | None) -> list[str]:
+    return [snapshot] if snapshot else []
+
+
+def _table(found: dict[str, Any]) -> RenderableType:
+    from rich.table import Table
+
+    if not found["snapshots"]:
+        return "There is no snapshot yet. Take one with `stackctl backup`."
+    table = Table(box=None, pad_edge=False)
+    for title, justify in (("Snapshot", "left"), ("Taken", "left"), ("Files", "right"), ("Size", "right")):
+        table.add_column(title, justify="right" if justify == "right" else "left", no_wrap=True)
+    for title in ("New", "State", "Kept as"):
+        table.add_column(title, justify="right" if title == "New" else "left")
+    for each in found["snapshots"]:
+        state = "[red]damaged[/]" if each["damaged"] else "[green]verified[/]" if each["verified"] else "not verified"
+        sizes = [bytes_in_words(each[key]) for key in ("bytes", "new_bytes")]
+        table.add_row(
+            each["id"], _when(each["at"]), str(each["files"] or "–"), *sizes, state, ", ".join(each["keep"]) or "–"
+        )
+    return table
+
+
+def _contents(found: dict[str, Any]) -> str:
+    lines = [f"[bold]{found['id']}[/]  {_when(found['at'])}  {_escaped(found['folder'])}"]
+    for name, count in sorted(found["counts"].items()):
+        lines.append(f"  {name:<24} {count['files']:>8} files  {bytes_in_words(count['bytes']):>10}")
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items() if version)
+    lines.append(f"  versions: {_escaped(versions)}")
+    lines.append("  [red]damaged[/]" if found["damaged"] else f"  verified: {found['verified'] or 'never'}")
+    return "\n".join(lines)
+
+
+def _pruned(found: dict[str, Any]) -> str:
+    verb = "would be deleted" if found["dry_run"] else "deleted"
+    lines = [f"{verb}: {name}" for name in found["removed"]] or [f"nothing {verb}"]
+    if found["refused"]:
+        lines.append(f"[yellow]⚠ {found['refused']}[/]")
+    return "\n".join([*lines, *(f"kept: {name} ({', '.join(why)})" for name, why in found["keep"].items())])
+
+
+def _when(moment: str) -> str:
+    return f"{datetime.fromisoformat(moment).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _span(seconds: float) -> str:
+    from datetime import timedelta
+
+    from stackctl.backup.freshness import in_days
+
+    return in_days(timedelta(seconds=seconds)) if seconds >= 60 else f"{seconds:.1f} s"
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
