@@ -13,6 +13,7 @@ from pathlib import Path
 from stackctl import images, process
 from stackctl.engines.docker_batch import DockerBatch
 from stackctl.engines.docker_compose import COMPOSE_FILE, ONE_SHOT, WITHOUT_FILE, lacking, mounted
+from stackctl.engines.docker_snapshots import DockerSnapshots
 from stackctl.engines.protocol import Environment, Problem, Progress, ServiceState
 from stackctl.errors import MissingPrerequisite, StackctlError, UsageError
 from stackctl.images.client import NO_ENGINE_HINT, docker, require_engine
@@ -23,7 +24,7 @@ COMPOSE_FLOOR = (2, 20)
 _PREFIX = re.compile(r"^(?:\x1b\[2K)*(?P<service>[\w.-]+)-\d+ +\| ?(?P<line>.*)$")
 
 
-class DockerEngine(DockerBatch):
+class DockerEngine(DockerBatch, DockerSnapshots):
     """The services of one stack under Docker Compose."""
 
     name = "docker"

@@ -105,14 +105,14 @@ class DockerProject:
 
     def networks(self) -> list[str]:
         """Return the names of the project's networks."""
-        return [str(network.name) for network in _client().networks.list(filters=self._label)]
+        return [str(network.name) for network in api_client().networks.list(filters=self._label)]
 
     def holdings(self) -> list[str]:
         """Return every container, volume and network of the project, in words."""
         require_engine()
         if not self.exists():
             return []
-        client = _client()
+        client = api_client()
         return [
             *(f"container {container.name}" for container in self._list(all=True)),
             *(f"volume {volume.name} (data)" for volume in client.volumes.list(filters=self._label)),
@@ -125,9 +125,9 @@ class DockerProject:
             return
         for container in self._list(all=True):
             container.remove(force=True, v=True)
-        for volume in _client().volumes.list(filters=self._label):
+        for volume in api_client().volumes.list(filters=self._label):
             volume.remove(force=True)
-        for network in _client().networks.list(filters=self._label):
+        for network in api_client().networks.list(filters=self._label):
             network.remove()
 
     @property
@@ -135,7 +135,7 @@ class DockerProject:
         return {"label": f"{PROJECT_LABEL}={self.name}"}
 
     def _list(self, *, all: bool) -> list[Container]:  # noqa: A002 - the API's own word
-        return _client().containers.list(all=all, filters=self._label, ignore_removed=True)
+        return api_client().containers.list(all=all, filters=self._label, ignore_removed=True)
 
     def _containers(self) -> dict[str, Container]:
         """Return the container of each service; one-off containers are not services."""
@@ -154,7 +154,7 @@ class DockerProject:
 
 
 @functools.cache
-def _client() -> DockerClient:
+def api_client() -> DockerClient:
     """Return an API client of the engine that the ``docker`` command talks to, contexts included."""
     from docker import DockerClient
 
@@ -240,7 +240,7 @@ def _memory(container: Container) -> int | None:
     from docker.errors import APIError
 
     with contextlib.suppress(APIError, KeyError):
-        memory = _client().api.stats(container.id or "", stream=False, one_shot=True)["memory_stats"]
+        memory = api_client().api.stats(container.id or "", stream=False, one_shot=True)["memory_stats"]
         details = memory.get("stats") or {}
         cache = details.get("total_inactive_file", details.get("inactive_file", 0))
         return max(0, int(memory["usage"]) - int(cache))

@@ -16,6 +16,7 @@ from stackctl.engines.local_batch import END_PATIENCE, LocalBatch
 from stackctl.engines.local_command import local_command, mounted, without_foreign
 from stackctl.engines.local_lock import held, uninterrupted
 from stackctl.engines.local_logs import last_lines, read_logs
+from stackctl.engines.local_snapshots import LocalSnapshots
 from stackctl.engines.local_versions import version_of
 from stackctl.engines.protocol import Environment, Problem, Progress, ServiceState, State
 from stackctl.engines.supervisor_config import (
@@ -63,7 +64,7 @@ _STATES: dict[str, State] = {
 }
 
 
-class LocalEngine(LocalBatch):
+class LocalEngine(LocalBatch, LocalSnapshots):
     """The services of one stack under supervisord."""
 
     name = "local"

@@ -151,6 +151,14 @@ class Engine(Protocol):
         """
         ...
 
+    def snapshot_out(self, identity: str, scratch: Path) -> Path:
+        """Return a folder of this machine that holds a snapshot; if need be it is copied below ``scratch``."""
+        ...
+
+    def snapshot_in(self, folder: Path) -> str:
+        """Let the stack's commands see a snapshot in a folder of this machine, and return what they call it."""
+        ...
+
     def prepare_workers(self, progress: Progress) -> None:
         """Make or find what batch workers start from: an image, or an environment of their own. Idempotent."""
         ...

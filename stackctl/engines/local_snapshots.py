@@ -1,0 +1,22 @@
+"""Snapshots of the local engine: plain folders of this machine, where every command finds them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stackctl.stack import Stack
+
+
+class LocalSnapshots:
+    """Hands out snapshots and takes in those of others; see ``Engine``."""
+
+    stack: Stack
+
+    def snapshot_out(self, identity: str, scratch: Path) -> Path:  # noqa: ARG002 - nothing needs to be copied
+        """Return the folder of a snapshot."""
+        repository = self.stack.settings.backup.target
+        return (Path(repository) if repository else self.stack.var / "backups") / "snapshots" / identity
+
+    def snapshot_in(self, folder: Path) -> str:
+        """Return how commands of this engine call the snapshot in a folder of this machine: by its path."""
+        return str(folder.resolve())
