@@ -20,12 +20,12 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from stackctl import process
-from stackctl.backup.freshness import ensure
+from stackctl.backup import untold
 from stackctl.backup.place import Place
+from stackctl.backup.repository import Repository
 from stackctl.backup.schedule import Schedule
 from stackctl.errors import StackctlError
 from stackctl.models.deployer_health import Health, serve_health
-from stackctl.models.rest import Rest
 from stackctl.models.versions import iso
 
 STATE_FILE = "schedule.json"
@@ -33,6 +33,7 @@ BACKUP = ("-m", "stackctl.backup.run", "--scheduled")
 DRILL = ("-m", "stackctl.backup.drill", "--scheduled")
 LOOK_SECONDS = 5.0
 BEAT_SECONDS = 30.0
+TELL_SECONDS = 60.0
 RETRIES = 2
 RETRY_AFTER = timedelta(minutes=15)
 LONGEST_RUN = timedelta(hours=24)
@@ -129,6 +130,8 @@ class Scheduler:
         self._now = now
         self._execute = execute or run_command
         self._rest = rest
+        self._place = place
+        self._repository = Repository(place.repository)
         self._file = place.repository / "state" / STATE_FILE
         settings = place.settings
         lines = (("backup", settings.schedule, BACKUP), ("drill", settings.drill_schedule, DRILL))
@@ -141,8 +144,12 @@ class Scheduler:
 
     def run(self) -> NoReturn:
         """Run for ever."""
+        told = 0.0
         while True:
             self.step()
+            if time.monotonic() - told > TELL_SECONDS:
+                told = time.monotonic()
+                self._tell_what_waits()
             self._rest(LOOK_SECONDS)
 
     def step(self) -> list[str]:
@@ -164,6 +171,15 @@ class Scheduler:
             self._health.tell(job.name, "done" if status == 0 else f"failed (exit status {status})")
             ran.append(job.name)
         return ran
+
+    def _tell_what_waits(self) -> None:
+        """Tell MLflow of runs that it did not hear of when they ended."""
+        try:
+            problem = untold.deliver(self._repository, self._place.stack)
+        except StackctlError as error:
+            problem = error.message
+        if problem:
+            self._health.tell("mlflow", problem)
 
     def _remembered(self) -> dict[tuple[str, str], datetime]:
         """Return since when each schedule counts; a changed line begins anew, and does not catch up with itself."""
@@ -222,17 +238,6 @@ def _beating(health: Health) -> Iterator[None]:
         ended.set()
 
 
-def _expect_backups(place: Place, health: Health) -> None:
-    """Note in MLflow since when backups are expected; `stackctl up` does it too, so a failure is only told."""
-    rest = Rest(place.stack.endpoints.mlflow, place.stack.mlflow_token())
-    try:
-        ensure(rest, place.stack.name)
-    except StackctlError as error:
-        health.tell("mlflow", error.message)
-    finally:
-        rest.close()
-
-
 def main() -> int:
     """Run until SIGTERM or SIGINT; return the exit status."""
     signal.signal(signal.SIGTERM, _interrupt)
@@ -244,7 +249,6 @@ def main() -> int:
         with serve_health(health, place.host, place.port):
             schedules = "; ".join(f"{job.name} {job.schedule}" for job in health.jobs.values())
             health.tell("waiting", schedules or "nothing is scheduled")
-            _expect_backups(place, health)
             scheduler.run()
     except KeyboardInterrupt:
         return 0

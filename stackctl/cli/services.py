@@ -11,6 +11,7 @@ import typer
 from stackctl.cli.output import Terminal, bytes_in_words, print_json, terminal
 
 if TYPE_CHECKING:
+    from stackctl.lifecycle.backup_status import BackupReport
     from stackctl.lifecycle.status import ModelReport, StackStatus
 
 Services = Annotated[list[str] | None, typer.Argument(help="Services; none: all of them.", show_default=False)]
@@ -159,12 +160,27 @@ def _lines(screen: Terminal, report: StackStatus) -> Iterator[str]:
     for model in (report.model, report.staging):
         if model:
             yield from _model_lines(screen, model)
+    if report.running and report.backup and report.backup.document:
+        yield _backup_line(screen, report.backup)
     for problem in report.problems:
         yield screen.paint(f"⚠ {problem}", "yellow")
     if report.problems:
         yield "→ stackctl logs SERVICE, stackctl doctor"
     if not report.running:
         yield "→ stackctl up"
+
+
+def _backup_line(screen: Terminal, backup: BackupReport) -> str:
+    from datetime import timedelta
+
+    from stackctl.backup.freshness import in_days
+
+    document = backup.document or {}
+    mark = screen.paint("✗", "red") if document["problem"] else screen.paint("✓", "green")
+    newest = f"{document['snapshot']}, {in_days(timedelta(seconds=backup.age))} old" if backup.age is not None else ""
+    last = f"; last run {document['last_run']}, {document['last_outcome']}" if document["last_run"] else ""
+    note = f" ({backup.note})" if backup.note else ""
+    return f"{mark} backup: {newest or 'none is verified'}{last}{note}"
 
 
 def _model_lines(screen: Terminal, model: ModelReport) -> Iterator[str]:

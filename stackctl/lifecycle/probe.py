@@ -12,10 +12,11 @@ PROBE_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Health:
-    """What a service answered: whether it is well, and if not, why."""
+    """What a service answered: whether it is well, if not, why, and the body of its answer."""
 
     ok: bool
     detail: str | None = None
+    body: bytes = b""
 
 
 def probe(service: Service, *, timeout: float = PROBE_SECONDS) -> Health:
@@ -25,14 +26,15 @@ def probe(service: Service, *, timeout: float = PROBE_SECONDS) -> Health:
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=timeout)
     try:
         connection.request("GET", service.health)
-        status = connection.getresponse().status
+        answer = connection.getresponse()
+        status, body = answer.status, answer.read()
     except TimeoutError:
         return Health(False, f"no answer within {timeout:.0f} s")
     except (OSError, http.client.HTTPException) as error:
         return Health(False, "nothing listens" if isinstance(error, ConnectionRefusedError) else str(error))
     finally:
         connection.close()
-    return Health(True) if status == http.HTTPStatus.OK else Health(False, f"answers HTTP {status}")
+    return Health(True, body=body) if status == http.HTTPStatus.OK else Health(False, f"answers HTTP {status}")
 
 
 def probe_all(services: Iterable[Service]) -> dict[str, Health]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from stackctl.engines import Engine, ServiceState
 from stackctl.errors import StackctlError
+from stackctl.lifecycle.backup_status import BackupReport, asked
+from stackctl.lifecycle.backup_status import report as backup_report
 from stackctl.lifecycle.probe import Health, probe_all
 from stackctl.models.targets import PRODUCTION, STAGING, TARGETS, Target, target_of
 from stackctl.stack import Service, Stack
@@ -14,6 +16,7 @@ from stackctl.stack import Service, Stack
 if TYPE_CHECKING:
     from stackctl.models import Registry
 
+BACKUP = "backup"
 _SERVER = {PRODUCTION.name: "serving", STAGING.name: "serving-staging"}
 
 
@@ -94,6 +97,7 @@ class StackStatus:
     model: ModelReport | None
     problems: tuple[str, ...]
     staging: ModelReport | None = None
+    backup: BackupReport | None = None
 
     @property
     def running(self) -> bool:
@@ -110,25 +114,27 @@ class StackStatus:
             "services": [asdict(service) for service in self.services],
             "model": self.model.to_dict() if self.model else None,
             "staging": self.staging.to_dict() if self.staging else None,
+            "backup": self.backup.to_dict() if self.backup else None,
             "problems": list(self.problems),
         }
 
 
 def status(stack: Stack, engine: Engine) -> StackStatus:
     """Ask the engine and every running service how they are."""
-    states = {state.name: state for state in engine.states()}
-    running = [service for service in stack.services if _state(states, service).state == "running"]
-    health = probe_all(running)
-    services = tuple(_report(service, _state(states, service), health.get(service.name)) for service in stack.services)
-    problems = [
-        f"{report.name} is {report.health if report.state == 'running' else report.state}"
-        + (f": {report.detail}" if report.detail else "")
-        for report in services
-        if report.health != "healthy"
-    ]
-    healthy = {report.name for report in services if report.health == "healthy"}
-    reports = [_model(stack, target) for target in TARGETS if _SERVER[target.name] in healthy]
+    with asked(stack) as freshness:
+        states = {state.name: state for state in engine.states()}
+        running = [service for service in stack.services if _state(states, service).state == "running"]
+        health = probe_all(running)
+        services = tuple(
+            _report(service, _state(states, service), health.get(service.name)) for service in stack.services
+        )
+        healthy = {report.name for report in services if report.health == "healthy"}
+        reports = [_model(stack, target) for target in TARGETS if _SERVER[target.name] in healthy]
+        answered = health[BACKUP].body if BACKUP in healthy else b""
+        backup = backup_report(stack, freshness, answered, running=BACKUP in healthy)
+    problems = [problem for problem in map(_problem, services) if problem]
     problems += [report.problem for report in reports if report.problem]
+    problems += backup.problems
     if all(report.state == "stopped" for report in services):
         problems = []
     by_target = {report.target: report for report in reports}
@@ -140,7 +146,15 @@ def status(stack: Stack, engine: Engine) -> StackStatus:
         by_target.get(PRODUCTION.name),
         tuple(problems),
         by_target.get(STAGING.name),
+        backup,
     )
+
+
+def _problem(report: ServiceReport) -> str | None:
+    if report.health == "healthy":
+        return None
+    what = report.health if report.state == "running" else report.state
+    return f"{report.name} is {what}" + (f": {report.detail}" if report.detail else "")
 
 
 def _state(states: dict[str, ServiceState], service: Service) -> ServiceState:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from stackctl.engines import Engine, Progress
 from stackctl.errors import StackctlError
+from stackctl.lifecycle.open_restore import refuse_half
 from stackctl.lifecycle.preflight import preflight
 from stackctl.lifecycle.status import StackStatus, status
 from stackctl.scaffold.secret_files import add_missing
@@ -27,13 +28,16 @@ def up(stack: Stack, engine: Engine, progress: Progress) -> StackStatus:
     """Check the machine, make what services start from, start them in order, and return how they are.
 
     Raises:
+        StackctlError: a restore was interrupted.
         MissingPrerequisite: the machine lacks something (nothing was started).
         Unhealthy: a service did not become healthy; what runs is left running.
     """
+    refuse_half(stack)
     add_missing(stack.home / "secrets")
     preflight(stack, engine)
     engine.prepare(progress)
     engine.up([service.name for service in stack.services], progress)
+    _expect_backups(stack, progress)
     _have_servers_woken(stack, progress)
     return _settled(stack, engine, progress)
 
@@ -70,6 +74,20 @@ def _have_servers_woken(stack: Stack, progress: Progress) -> None:
         remove_webhooks(rest, WEBHOOK, but=frozenset(names))
     except StackctlError as error:
         progress("webhook", f"not set up, the model servers poll all the same: {error.message}")
+    finally:
+        rest.close()
+
+
+def _expect_backups(stack: Stack, progress: Progress) -> None:
+    """Note in MLflow since when backups are expected: until one is there, their absence is measured from then."""
+    from stackctl.backup.freshness import ensure
+    from stackctl.models.rest import Rest
+
+    rest = Rest(stack.endpoints.mlflow, stack.mlflow_token())
+    try:
+        ensure(rest, stack.name)
+    except StackctlError as error:
+        progress("backup", f"MLflow does not hold the age of backups: {error.message}")
     finally:
         rest.close()
 
