@@ -41,7 +41,7 @@ def status(
 ) -> None:
     """Show how far a run is; with --follow until it ends, with its exit code (Ctrl-C leaves it running)."""
     from stackctl.batch.runs import state_of
-    from stackctl.lifecycle.batch import runs_of, started
+    from stackctl.lifecycle.batch_runs import runs_of, started
     from stackctl.lifecycle.batch_transfer import Carrier
 
     screen = terminal(context)
@@ -61,7 +61,7 @@ def status(
 def list_(context: typer.Context) -> None:
     """List the runs that are kept, the newest first."""
     from stackctl.batch.runs import state_of
-    from stackctl.lifecycle.batch import runs_of, started
+    from stackctl.lifecycle.batch_runs import runs_of, started
 
     screen = terminal(context)
     stack, engine = screen.engine()
@@ -76,7 +76,7 @@ def report(context: typer.Context, run: RunWord = None) -> None:
     """Print a run's report: what was done, skipped and quarantined and why, how fast, and the slowest images."""
     from stackctl.batch.runs import state_of
     from stackctl.errors import StackctlError
-    from stackctl.lifecycle.batch import report_of, runs_of
+    from stackctl.lifecycle.batch_runs import report_of, runs_of
 
     screen = terminal(context)
     stack = screen.stack()
@@ -102,7 +102,7 @@ def cancel(
 ) -> None:
     """End a run that goes on, after the images in flight; what is done is kept."""
     from stackctl.batch.runs import RunState, state_of
-    from stackctl.lifecycle.batch import followed, kill, live_run
+    from stackctl.lifecycle.batch_runs import followed, kill, live_run
 
     screen = terminal(context)
     stack, engine = screen.engine()
@@ -153,7 +153,7 @@ def finish(
         owner: an interrupt ends the run; otherwise only the looking on.
         keep: leave the run's folder (a dry run leaves none).
     """
-    from stackctl.lifecycle.batch import followed, report_of
+    from stackctl.lifecycle.batch_runs import followed, report_of
     from stackctl.lifecycle.batch_transfer import Carrier
 
     with Carrier(stack, run) as carrier:
@@ -180,7 +180,7 @@ def finish(
 
 def _interrupted(engine: Engine, run: Run, number: int, owner: bool) -> str | None:
     """Act on the ``number``-th interrupt and return what to say; None: stop looking on."""
-    from stackctl.lifecycle.batch import kill
+    from stackctl.lifecycle.batch_runs import kill
 
     if not owner:
         return None
@@ -192,7 +192,7 @@ def _interrupted(engine: Engine, run: Run, number: int, owner: bool) -> str | No
 
 
 def _deliver(screen: Terminal, stack: Stack, runs: list[Run]) -> None:
-    from stackctl.lifecycle.batch import deliver_earlier
+    from stackctl.lifecycle.batch_runs import deliver_earlier
 
     if left := deliver_earlier(stack, runs):
         screen.note(

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stackctl.batch.order import Order, OrderedModel, OrderedOptions, OrderedSecurity
-from stackctl.batch.runs import Run, Runs, follow
+from stackctl.batch.runs import Run, Runs
+from stackctl.batch.steps import PREPARE_ENVIRONMENT, PREPARE_MODEL, step
+from stackctl.distribution import environment_hash
 from stackctl.errors import StackctlError, UsageError
+from stackctl.lifecycle.batch_model import batch_model
 from stackctl.lifecycle.batch_places import Route, route
+from stackctl.lifecycle.batch_runs import name_of, runs_of
+from stackctl.lifecycle.batch_transfer import TRANSFERS, push, remember_route
 from stackctl.scaffold.secret_files import add_missing
 
 if TYPE_CHECKING:
@@ -85,11 +88,6 @@ class Launched:
     route: Route
 
 
-def runs_of(stack: Stack) -> Runs:
-    """Return the runs of a stack."""
-    return Runs(stack.var / "batch")
-
-
 def launch(
     stack: Stack,
     engine: Engine,
@@ -113,95 +111,64 @@ def launch(
         StackctlError: another run writes to the same place, or the model cannot be had.
         Unhealthy: MLflow or the store does not answer.
     """
-    from stackctl.lifecycle.batch_model import batch_model
-    from stackctl.lifecycle.batch_transfer import push, remember_route
-
     _check(wanted)
-    configured = stack.settings.batch.workers
-    if wanted.workers is None and configured != "auto":
-        wanted = replace(wanted, workers=configured)
     wanted = capped(wanted, os.environ if environ is None else environ, warn)
     path = route(stack, wanted.input, wanted.output)
     runs = runs_of(stack)
     if not wanted.dry_run:
         _nobody_else(runs, path.output)
-    runs.folder.mkdir(parents=True, exist_ok=True)
-    model = batch_model(stack, wanted.model, runs.folder, progress, warn)
-    if path.push is not None:
-        push(stack, path.push, path.input, runs.folder / "transfers", progress)
     add_missing(stack.home / "secrets")
-    engine.prepare_workers(progress)
-    scheduler, security = _scheduler(engine, wanted, progress)
+    _make_folders(path)
     run = runs.create()
-    order = _order(wanted, path, model, run, scheduler, security)
-    (run.folder / "order.json").write_text(order.to_json())
-    remember_route(run, path)
-    _start(engine, run)
+    try:
+        order = _prepare(stack, engine, wanted, path, run, progress, warn)
+        (run.folder / "order.json").write_text(order.to_json())
+        remember_route(run, path)
+        _start(engine, run, wanted)
+    except BaseException:
+        shutil.rmtree(run.folder, ignore_errors=True)
+        raise
     return Launched(run, path)
 
 
-def followed(engine: Engine, run: Run) -> Iterator[dict[str, Any]]:
-    """Yield a run's events until its end; a coordinator that died is noticed. Empty events come while none does."""
-    return follow(run, started=partial(started, engine, run))
+def _prepare(
+    stack: Stack,
+    engine: Engine,
+    wanted: Wanted,
+    path: Route,
+    run: Run,
+    progress: Progress,
+    warn: Callable[[str], None],
+) -> Order:
+    """Do the first two steps of a batch, and return its order."""
+    folder = run.folder.parents[1]
+    with step(PREPARE_MODEL, run.folder) as preparing:
+        model = batch_model(stack, wanted.model, folder, progress, warn)
+        preparing.params.update(name=model.name, version=model.version, digest=model.digest)
+    with step(PREPARE_ENVIRONMENT, run.folder) as preparing:
+        engine.prepare_workers(progress)
+        preparing.params["environment"] = environment_hash()
+    if path.push is not None and not wanted.dry_run:
+        push(stack, path.push, path.input, folder / TRANSFERS, progress)
+    scheduler, security = _scheduler(engine, wanted, progress)
+    configured = stack.settings.batch.workers
+    if wanted.workers is None and configured != "auto":
+        wanted = replace(wanted, workers=configured)
+    return _order(wanted, path, model, run, scheduler, security)
 
 
-def started(engine: Engine, run: Run) -> bool:
-    """Return whether the process of a run's coordinator is there."""
-    return engine.launched(name_of(run)).alive
-
-
-def kill(engine: Engine, run: Run) -> None:
-    """End a run at once; what it finished is kept, and the next run of the same places goes on from there."""
-    run.cancel()
-    engine.end_launched(name_of(run), kill=True)
-
-
-def name_of(run: Run) -> str:
-    """Return the name under which an engine keeps a run's coordinator."""
-    return f"batch-{run.id}"
-
-
-def live_run(stack: Stack, word: str | None) -> Run:
-    """Return the run that goes on which ``word`` names; None: the only one.
+def _make_folders(path: Route) -> None:
+    """Make the folders of this machine that results go to.
 
     Raises:
-        UsageError: it does not go on, or there is not exactly one.
+        UsageError: they cannot be made.
     """
-    runs = runs_of(stack)
-    if word is not None:
-        run = runs.find(word)
-        if not run.alive():
-            raise UsageError(f"The run {run.id} is over.", f"See `stackctl batch report {run.id}`.")
-        return run
-    live = runs.live()
-    if len(live) == 1:
-        return live[0]
-    if not live:
-        raise UsageError("No batch runs at this moment.", "See `stackctl batch list`.")
-    raise UsageError(
-        f"{len(live)} batches run at this moment: {', '.join(run.id for run in live)}.",
-        f"Name one: stackctl batch cancel {live[0].id}",
-    )
-
-
-def report_of(run: Run) -> dict[str, Any] | None:
-    """Return a run's report, or None where there is none."""
-    try:
-        found = json.loads(run.report.read_text())
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def deliver_earlier(stack: Stack, runs: Iterable[Run], seconds: float = 2.0) -> int:
-    """Tell MLflow what runs that are over could not tell it; return how much is left."""
-    from stackctl.batch.tracking import deliver, undelivered
-
-    left, deadline = 0, time.monotonic() + seconds
-    for run in runs:
-        if not run.alive() and undelivered(run.folder):
-            left += deliver(run.folder, stack, seconds=max(0.0, deadline - time.monotonic()))
-    return left
+    for place in (path.output, path.quarantine):
+        if not place.startswith("s3://"):
+            try:
+                Path(place).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UsageError(f"{place} cannot be made: {error.strerror}.", "Name another --output.") from error
 
 
 def capped(wanted: Wanted, environ: Mapping[str, str], warn: Callable[[str], None]) -> Wanted:
@@ -303,10 +270,11 @@ def _order(
     )
 
 
-def _start(engine: Engine, run: Run) -> None:
+def _start(engine: Engine, run: Run, wanted: Wanted) -> None:
+    files = [Path(os.path.realpath(file)).parent for file in wanted.tls or ()]
     engine.launch(
         name_of(run),
         ["python", "-P", "-m", "stackctl.batch.coordinator", f"{{mount:{INSIDE}}}/runs/{run.id}"],
-        mounts={run.folder.parents[1]: INSIDE},
+        mounts={run.folder.parents[1]: INSIDE, **{folder: str(folder) for folder in files}},
         log=run.log,
     )

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 PAUSE_SECONDS = 3.0
 SHARE = 10
 """Looking for what is new takes at most one part in so many of the time."""
+TRANSFERS = "transfers"
+"""Folder, beside the runs, that remembers what was brought."""
 ROUTE = "route.json"
 BROUGHT = "brought"
 _SCHEMA = """
@@ -130,7 +132,7 @@ class Carrier:
         self._run = run
         self._route = route_of(run)
         self._watch = bool(run.order().get("watch"))
-        self._records = run.folder.parents[1] / "transfers"
+        self._records = run.folder.parents[1] / TRANSFERS
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 

@@ -15,9 +15,10 @@ from stackctl.batch.order import OrderedModel
 from stackctl.batch.runs import hold
 from stackctl.engines import engine_of
 from stackctl.errors import StackctlError, Unhealthy, UsageError
-from stackctl.lifecycle.batch import Wanted, capped, launch, runs_of
+from stackctl.lifecycle.batch import Wanted, capped, launch
 from stackctl.lifecycle.batch_model import batch_model
 from stackctl.lifecycle.batch_places import route
+from stackctl.lifecycle.batch_runs import runs_of
 from stackctl.stack import Stack
 
 

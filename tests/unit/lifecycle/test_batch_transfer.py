@@ -83,7 +83,7 @@ def test_what_a_run_leaves_in_the_store_is_brought_by_whoever_follows_it_last(
     remember_route(run, way)
     assert route_of(run) == way
     push(stack, photos, "s3://outbound", tmp_path / "records", silent)
-    reasons = stack.var / "store" / "quarantine"
+    reasons = stack.home / "data" / "quarantine"
     reasons.mkdir(parents=True)
     (reasons / "x.jpg.json").write_text("{}")
     Carrier(stack, run).rest(silent)
