@@ -1,9 +1,10 @@
 """``python -m stackctl.backup.restore_run``: the part of a restore that happens where the data is.
 
-Its steps, each a call of its own (the services are stopped and started in between by whoever restores): ``plan`` says
-what would be restored, ``apply`` puts objects and then databases into place and keeps what they replace, ``check``
-compares what is live with the snapshot, ``finish`` lets go of what was kept, ``undo`` brings it back. Each of them can
-be interrupted and called again. Standard output is one JSON event per line; the last one is ``end``.
+Its steps, each a call of its own (the services are stopped and started in between by whoever restores): ``find``
+names the snapshot that a person means, ``plan`` says what would be restored, ``apply`` puts objects and then databases
+into place and keeps what they replace, ``check`` compares what is live with the snapshot, ``finish`` lets go of what
+was kept, ``undo`` brings it back. Each of them can be interrupted and called again. Standard output is one JSON event
+per line; the last one is ``end``.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from stackctl.errors import StackctlError
 from stackctl.store.urls import ObjectInfo, open_store
 
 SURPLUS = "surplus.json"
-STEPS = ("plan", "apply", "check", "finish", "undo")
+STEPS = ("find", "plan", "apply", "check", "finish", "undo")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         live = Live.from_env()
+        if given.step == "find":
+            tell("end", status="ok", id=find(live.repository, given.snapshot).id)
+            return 0
         if given.step == "undo":
             tell("end", status="ok", **undo(live, tell))
             return 0

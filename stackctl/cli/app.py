@@ -9,7 +9,22 @@ import typer
 from typer.core import TyperGroup
 
 from stackctl import __version__
-from stackctl.cli import backup, batch, doctor, history, image, images, init, models, opening, promote, services, store
+from stackctl.cli import (
+    backup,
+    batch,
+    doctor,
+    gc,
+    history,
+    image,
+    images,
+    init,
+    models,
+    opening,
+    promote,
+    restore,
+    services,
+    store,
+)
 from stackctl.cli.output import Terminal
 
 GLOBAL_FLAGS = {"--json", "--quiet", "-q", "--verbose", "--yes", "-y", "--no-color"}
@@ -102,6 +117,8 @@ app.add_typer(models.app, name="models", rich_help_panel=MODELS)
 app.add_typer(image.app, name="image", rich_help_panel=MODELS)
 app.add_typer(batch.app, name="batch", rich_help_panel=MODELS)
 app.add_typer(backup.app, name="backup", rich_help_panel=SAFETY)
+app.command(rich_help_panel=SAFETY)(restore.restore)
+app.command(rich_help_panel=SAFETY)(gc.gc)
 app.command(rich_help_panel=MORE)(doctor.doctor)
 app.add_typer(images.app, name="images", rich_help_panel=MORE)
 app.add_typer(store.app, name="store", rich_help_panel=MORE)

@@ -90,20 +90,20 @@ def _elsewhere(
     from stackctl.lifecycle.restore_elsewhere import into_folder, into_stack, new_stack_from
     from stackctl.stack.stack import SETTINGS_FILE
 
-    stack, engine = screen.engine()
+    _, engine = screen.engine()
     if not new and not (into / SETTINGS_FILE).is_file():
         with screen.progress() as progress:
-            written = into_folder(stack, engine, snapshot, into, progress, only=only)
+            written = into_folder(engine, snapshot, into, progress, only=only)
         if screen.json:
             print_json(written)
         screen.note(f"{written['files']} files of {written['snapshot']} are in {into}.")
         return
     with screen.progress() as progress:
         if new:
-            done = new_stack_from(stack, engine, snapshot, into, progress, engine_name=engine_name)
+            done = new_stack_from(engine, snapshot, into, progress, engine_name=engine_name)
         else:
             screen.confirm(f"Type {into.name} to replace what is in that stack", into.name)
-            done = into_stack(stack, engine, snapshot, into, progress, only=only)
+            done = into_stack(engine, snapshot, into, progress, only=only)
     _print(screen, done)
 
 

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from stackctl.engines import Engine, Progress
@@ -93,15 +94,17 @@ def restore(
         Unhealthy: the stack is not what the snapshot promises; what was replaced is kept.
     """
     phases = _Phases(progress)
-    planned = phases.run("verify", lambda: on_data(engine, "plan", snapshot, only, phases))
+    if snapshot is not None and "/" in snapshot:
+        snapshot = engine.snapshot_in(Path(snapshot))
+    planned = phases.run("verify", lambda: on_data(engine, "plan", snapshot, only, progress, phases.notes))
     which = str(planned["id"]) if snapshot is None or "/" not in snapshot else snapshot
     if planned["revision"]:
         phases.run("schema", lambda: _refuse_newer(engine, planned["revision"]))
     open_restore.begin(stack, planned["id"])
     phases.run("stop", lambda: _stop_writers(stack, engine, progress))
-    applied = phases.run("apply", lambda: on_data(engine, "apply", which, only, phases))
+    applied = phases.run("apply", lambda: on_data(engine, "apply", which, only, progress, phases.notes))
     try:
-        checked = phases.run("check", lambda: on_data(engine, "check", which, only, phases))
+        checked = phases.run("check", lambda: on_data(engine, "check", which, only, progress, phases.notes))
         _refuse_broken(planned["id"], checked["problems"])
         open_restore.applied(stack, planned["id"])
         phases.run("start", lambda: up(stack, engine, progress))
@@ -113,7 +116,7 @@ def restore(
         _refuse_broken(planned["id"], problems)
     except Unhealthy as error:
         raise Unhealthy(error.message, UNDO) from error
-    finished = phases.run("finish", lambda: on_data(engine, "finish", which, only, phases))
+    finished = phases.run("finish", lambda: on_data(engine, "finish", which, only, progress, phases.notes))
     open_restore.end(stack)
     return Restored(
         snapshot=planned["id"],
@@ -139,13 +142,20 @@ def undo(stack: Stack, engine: Engine, progress: Progress) -> dict[str, Any]:
         raise StackctlError("No restore is open here: there is nothing to bring back.")
     phases = _Phases(progress)
     _stop_writers(stack, engine, progress)
-    done = on_data(engine, "undo", None, None, phases)
+    done = on_data(engine, "undo", None, None, progress, phases.notes)
     open_restore.end(stack)
     up(stack, engine, progress)
     return {"databases": done["databases"], "objects": done["objects"], "notes": phases.notes}
 
 
-def on_data(engine: Engine, step: str, snapshot: str | None, only: str | None, phases: _Phases) -> dict[str, Any]:
+def on_data(
+    engine: Engine,
+    step: str,
+    snapshot: str | None,
+    only: str | None,
+    progress: Progress,
+    notes: list[str] | None = None,
+) -> dict[str, Any]:
     """Run one step of ``stackctl.backup.restore_run`` where the data is, and return its last event.
 
     Raises:
@@ -161,9 +171,9 @@ def on_data(engine: Engine, step: str, snapshot: str | None, only: str | None, p
         match event.get("event"):
             case "step":
                 of = f" of {event['total']}" if event.get("total") else ""
-                phases.progress(str(event["name"]), f"{step}: {event['done']}{of}")
+                progress(str(event["name"]), f"{step}: {event['done']}{of}")
             case "note":
-                phases.notes.append(str(event["text"]))
+                (notes if notes is not None else []).append(str(event["text"]))
             case "end":
                 last.update(event)
 
