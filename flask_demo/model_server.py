@@ -34,6 +34,14 @@ class TakenBack:
 
 
 @dataclass(frozen=True)
+class Backup:
+    """What the server says of backups: `problem` is why their age is an alarm (None: it is none)."""
+
+    problem: str | None
+    newest_verified: str | None
+
+
+@dataclass(frozen=True)
 class ServedModel:
     """What `GET /model` says: the version that serves (None: none does) and what is known of it."""
 
@@ -51,12 +59,14 @@ class ServedModel:
     stale_since: str | None = None
     evaluation: str | None = None
     taken_back: TakenBack | None = None
+    backup: Backup | None = None
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> ServedModel:
         """Return the model of a `GET /model` document; what is missing there is None here."""
         candidate = document.get("candidate")
         taken_back = document.get("taken_back")
+        backup = document.get("backup")
         image = document.get("image") or {}
         metrics = document.get("metrics") or {}
         return cls(
@@ -78,6 +88,7 @@ class ServedModel:
             stale_since=_text(document.get("stale_registry_since")),
             evaluation=_text(document.get("evaluation_digest")),
             taken_back=TakenBack(str(taken_back.get("version")), str(taken_back.get("reason"))) if taken_back else None,
+            backup=Backup(_text(backup.get("problem")), _text(backup.get("newest_verified"))) if backup else None,
         )
 
 

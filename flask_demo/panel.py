@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from flask_demo.errors import DemoError, no_model, not_an_image_model
 from flask_demo.model_server import DEFAULT_MODEL, ModelServer, ServedModel
-from flask_demo.targets import Target
+from flask_demo.targets import PRODUCTION, Target
 
 # Metric name -> (label, unit, decimals); a metric NAME_bicubic beside it is the figure to beat.
 KNOWN_METRICS = {"psnr_y": ("PSNR", "dB", 2), "ssim_y": ("SSIM", "", 4)}
@@ -141,6 +141,11 @@ def notices(model: ServedModel, target: Target) -> tuple[Notice, ...]:
     if model.taken_back:
         back = model.taken_back
         told.append(Notice("warn", f"Version {back.version} was taken back.", hint=goes_on, detail=back.reason))
+    if model.backup and model.backup.problem and target is PRODUCTION:
+        newest = model.backup.newest_verified
+        message = "The newest verified backup is of" if newest else "There is no verified backup."
+        hint = "A failed disk would take what was trained since. To make one, run:"
+        told.append(Notice("warn", message, newest or "", hint, "stackctl backup"))
     said = any(notice.detail and notice.detail == model.error for notice in told)
     if model.error and model.version and not said:
         told.append(Notice("warn", model.error, hint=goes_on))

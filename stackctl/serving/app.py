@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from stackctl.serving.backup_age import BackupAge
 from stackctl.serving.cache import VersionCache
 from stackctl.serving.events import event
 from stackctl.serving.follower import Follower
@@ -45,6 +46,7 @@ class ModelServer:
         self._settings = settings
         self._view = view or MlflowView(settings.stack, settings.model, settings.target)
         self._metrics = Metrics()
+        self._backup = BackupAge(settings.stack, settings.stack.settings.backup.max_age)
         cache = VersionCache(settings.cache)
         self._lineup = Lineup(Workshop(settings, cache, runtime, self._changed, self._died), self._metrics)
         self._follower = Follower(self._view, self._lineup, settings, cache)
@@ -100,6 +102,7 @@ class ModelServer:
             "taken_back": asdict(self._lineup.ban) if self._lineup.ban else None,
             "memory_limit": self._settings.memory.limit,
             "stale_registry_since": self._follower.stale_since,
+            "backup": self._backup.document(),
         }
 
     def _image(self, info: dict[str, Any]) -> dict[str, Any]:
@@ -125,7 +128,10 @@ class ModelServer:
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self._front = Front(self._settings, self._lineup, self._metrics)
-        tasks = [asyncio.create_task(self._follower.run(), name="follower")]
+        tasks = [
+            asyncio.create_task(self._follower.run(), name="follower"),
+            asyncio.create_task(self._backup.run(), name="backup age"),
+        ]
         if self._settings.memory.limit is not None:
             tasks.append(asyncio.create_task(self._watch_memory(), name="memory"))
         event(
@@ -196,5 +202,6 @@ class ModelServer:
     async def _prometheus(self, _: Request) -> Response:
         serving = self._lineup.serving
         version = serving.version.version if serving else None
-        text = self._metrics.text(self._settings.model, version, serving.restarts if serving else 0)
+        restarts = serving.restarts if serving else 0
+        text = self._metrics.text(self._settings.model, version, restarts, self._backup.figures())
         return Response(text, headers={"Content-Type": self._metrics.content_type})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -38,6 +39,18 @@ class Metrics:
         self._restarts = Gauge(
             "stackctl_child_restarts", "Replaced processes of the serving version", registry=registry
         )
+        self._backup_age = Gauge(
+            "stackctl_backup_age_seconds",
+            "Age of the newest verified snapshot, and of the newest run",
+            ["of"],
+            registry=registry,
+        )
+        self._backup_degraded = Gauge(
+            "stackctl_backup_degraded",
+            "Whether the newest verified snapshot is too old, or none",
+            [],
+            registry=registry,
+        )
         self._model = Gauge("stackctl_model_info", "The serving version", ["name", "version"], registry=registry)
 
     def watch(self, in_flight: Callable[[], float], queued: Callable[[], float]) -> None:
@@ -45,10 +58,18 @@ class Metrics:
         self._in_flight.set_function(in_flight)
         self._queued.set_function(queued)
 
-    def text(self, name: str, version: str | None, restarts: int) -> bytes:
-        """Return everything as text, with the version that serves now."""
+    def text(
+        self, name: str, version: str | None, restarts: int, backup: Mapping[str, float] = MappingProxyType({})
+    ) -> bytes:
+        """Return everything as text, with the version that serves now and the ages of ``backup`` (``BackupAge``)."""
         self._model.clear()
         if version is not None:
             self._model.labels(name, version).set(1)
         self._restarts.set(restarts)
+        self._backup_age.clear()
+        for of in ("verified", "run"):
+            if of in backup:
+                self._backup_age.labels(of).set(backup[of])
+        # Nobody who could not ask may say that all is well.
+        self._backup_degraded.set(backup.get("degraded", float("nan")))
         return generate_latest(self._registry)
