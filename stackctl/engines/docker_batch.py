@@ -17,6 +17,8 @@ SCHEDULER, WORKER = "scheduler", "worker"
 SCHEDULER_URL = "tls://scheduler:8786"
 TLS_SECRET = "batch_tls"  # noqa: S105 - its name
 MOST = 64
+THREADS = 2
+"""Of one worker where there are enough processors, as for workers that a run starts itself."""
 
 
 class DockerBatch(DockerCompose):
@@ -25,8 +27,14 @@ class DockerBatch(DockerCompose):
     def prepare_workers(self, progress: Progress) -> None:
         """Build or pull the workers' image where the engine lacks it."""
         self._require_batch_services()
-        self._references = {**self._references, **images.ensure(self.stack, [WORKER], progress)}
-        progress(WORKER, f"already packed ({self._references[WORKER]})")
+        told: list[str] = []
+
+        def listen(subject: str, what: str) -> None:
+            told.append(what)
+            progress(subject, what)
+
+        self._references = {**self._references, **images.ensure(self.stack, [WORKER], listen)}
+        progress(WORKER, f"{'packed' if told else 'already packed'} ({self._references[WORKER]})")
 
     def launch(
         self,
@@ -82,14 +90,12 @@ class DockerBatch(DockerCompose):
 
     def _start_workers(self, count: int, progress: Progress) -> None:
         self.prepare_workers(progress)
-        self._compose_up([SCHEDULER, WORKER], progress, scale={WORKER: count})
+        threads = {"STACKCTL_BATCH_THREADS": str(max(1, _cores() // count))}
+        self._compose_up([SCHEDULER, WORKER], progress, scale={WORKER: count}, variables=threads)
 
     def _usual_workers(self) -> int:
         wanted = self.stack.settings.batch.workers
-        if wanted != "auto":
-            return wanted
-        cores = docker(["info", "--format={{.NCPU}}"], check=False).stdout.strip()
-        return max(1, int(cores) // 2) if cores.isdigit() else 1
+        return max(1, _cores() // THREADS) if wanted == "auto" else wanted
 
     def _require_batch_services(self) -> None:
         if absent := lacking(self.stack, list(ON_DEMAND)):
@@ -99,3 +105,9 @@ class DockerBatch(DockerCompose):
             )
         if not (self.stack.home / "secrets" / TLS_SECRET).is_file():
             raise MissingPrerequisite(f"The secret {TLS_SECRET} is not made yet.", "Run `stackctl up`.")
+
+
+def _cores() -> int:
+    """Return the number of processors that the engine's machine has."""
+    said = docker(["info", "--format={{.NCPU}}"], check=False).stdout.strip()
+    return int(said) if said.isdigit() else 1

@@ -35,8 +35,15 @@ class DockerCompose:
         self._project = DockerProject(stack.project)
         self._references: dict[str, str] = {}
 
-    def _compose_up(self, names: Sequence[str], progress: Progress, *, scale: Mapping[str, int] | None = None) -> None:
-        environment = self._environment(list(scale or ()))
+    def _compose_up(
+        self,
+        names: Sequence[str],
+        progress: Progress,
+        *,
+        scale: Mapping[str, int] | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        environment = {**self._environment(list(scale or ())), **(variables or {})}
         command = ["docker", "compose", "--ansi=never", "--progress=plain", "up", "--detach", "--remove-orphans"]
         command += ["--wait", f"--wait-timeout={HEALTH_SECONDS}"]
         command += [f"--scale={name}={count}" for name, count in (scale or {}).items()]
