@@ -87,6 +87,24 @@ def opened(file: Path, schema: str) -> sqlite3.Connection:
     return connection
 
 
+def throwaway(file: Path, schema: str) -> sqlite3.Connection:
+    """Return a connection to a new database on the disk of ``file``, which is gone with the connection or the process.
+
+    Raises:
+        sqlite3.Error: it cannot be made.
+    """
+    file.unlink(missing_ok=True)
+    connection = connect(file)
+    try:
+        connection.executescript(f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;{schema}")
+    except BaseException:
+        connection.close()
+        raise
+    finally:
+        file.unlink(missing_ok=True)
+    return connection
+
+
 def connect(file: Path) -> sqlite3.Connection:
     """Return a connection whose texts may be any bytes, as names of files may be; transactions are begun by hand."""
     connection = sqlite3.connect(file, timeout=20, isolation_level=None, check_same_thread=False)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from stackctl.batch.cost import HEADER
-from stackctl.batch.ledger import connect, raw, translated
+from stackctl.batch.ledger import raw, throwaway, translated
 from stackctl.errors import UsageError
 from stackctl.store.files import Files
 from stackctl.store.places import Listed, Place
@@ -42,8 +41,12 @@ def header_probe(place: Place) -> Callable[[str], int | None] | None:
 
         try:
             with place.path(name).open("rb") as file:
-                info = imaging.probe(file.read(HEADER))
-        except (OSError, imaging.ImagingError):
+                head = file.read(HEADER)
+            if head.startswith(b"\x89PNG") and head[12:16] == b"IHDR":  # a whole check would want the whole file
+                width, height = struct.unpack_from(">II", head, 16)
+                return int(width * height)
+            info = imaging.probe(head)
+        except (OSError, struct.error, imaging.ImagingError):
             return None
         return info.width * info.height
 
@@ -56,11 +59,8 @@ class Settled:
     def __init__(self, file: Path) -> None:
         self._file = file
         with translated(file):
-            file.unlink(missing_ok=True)
-            self._connection: sqlite3.Connection = connect(file)
-            self._connection.executescript(
-                "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
-                "CREATE TABLE seen (name TEXT PRIMARY KEY, size INTEGER, stamp TEXT) WITHOUT ROWID;"
+            self._connection = throwaway(
+                file, "CREATE TABLE seen (name TEXT PRIMARY KEY, size INTEGER, stamp TEXT) WITHOUT ROWID;"
             )
 
     def filter(self, images: Iterable[Listed]) -> Iterator[Listed]:
@@ -82,5 +82,3 @@ class Settled:
     def close(self) -> None:
         """Forget the listings."""
         self._connection.close()
-        with contextlib.suppress(OSError):
-            self._file.unlink(missing_ok=True)

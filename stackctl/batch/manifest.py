@@ -113,7 +113,7 @@ class Summary:
 
 
 _COLUMNS = tuple(field.name for field in fields(Record))
-_TEXT = frozenset({"name", "stem", "output"})
+_TEXT = frozenset({"name", "stem", "output", "reason"})
 _INSERT = (
     f"INSERT INTO records ({', '.join(_COLUMNS)}) "  # noqa: S608 - our own column names
     f"VALUES ({', '.join('CAST(? AS TEXT)' if column in _TEXT else '?' for column in _COLUMNS)})"

@@ -1,15 +1,14 @@
-"""What a run has to do: the inputs that have no right result yet, the most expensive first, on disk and not in memory."""
+"""What a run has to do: the inputs without a right result, the most expensive first, on the disk and not in memory."""
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from stackctl.batch.cost import Estimate
-from stackctl.batch.ledger import connect, raw, translated
+from stackctl.batch.ledger import raw, throwaway, translated
 from stackctl.batch.manifest import Manifest
 from stackctl.batch.naming import assign, bare
 from stackctl.store.places import Listed
@@ -45,7 +44,8 @@ SELECT count(*), ifnull(sum({_SKIPPED} IS TRUE), 0), ifnull(sum({_KNOWN_BAD} IS 
 """
 _PENDING = f"""
 SELECT i.name, i.size, i.stamp, n.stem,
-    CASE WHEN l.status = 'done' AND l.recipe = :recipe AND o.name IS NOT NULL THEN l.input_digest END,
+    CASE WHEN l.status = 'done' AND l.recipe = :recipe AND l.size = i.size AND o.size = l.output_size
+        THEN l.input_digest END,
     l.output, l.output_digest
 {_JOINED} WHERE ({_SKIPPED} OR {_KNOWN_BAD}) IS NOT TRUE
 """
@@ -155,7 +155,7 @@ class Plan:
             inputs: the images of the input place.
             outputs: those of the output place.
             recipe: digest of all that changes a result's bytes.
-            folder: where the plan is kept while it is open.
+            folder: on whose disk the plan lies while it is open; nothing is left there, whatever ends this process.
             suffix: results are named ``NAME_suffix``.
             retry_failed: inputs that were quarantined earlier are pending again.
             probe: returns an input's pixels by its header, None where it has none; else bytes are the measure.
@@ -166,10 +166,8 @@ class Plan:
         """
         file = folder / FILE
         with translated(file):
-            file.unlink(missing_ok=True)
-            connection = connect(file)
+            connection = throwaway(file, _TABLES)
             try:
-                connection.executescript(f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;{_TABLES}")
                 _fill(connection, "inputs", inputs)
                 _fill(connection, "outputs", outputs)
                 connection.execute("ATTACH ? AS manifest", (str(manifest.file),))
@@ -178,7 +176,6 @@ class Plan:
                 connection.execute("DETACH manifest")
             except BaseException:
                 connection.close()
-                file.unlink(missing_ok=True)
                 raise
         return cls(file, connection, planned)
 
@@ -227,8 +224,6 @@ class Plan:
     def close(self) -> None:
         """Forget the plan."""
         self._connection.close()
-        with contextlib.suppress(OSError):
-            self._file.unlink(missing_ok=True)
 
     def _set_out(self, out: int, names: list[str]) -> None:
         self._connection.execute("BEGIN")

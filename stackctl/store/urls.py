@@ -18,7 +18,7 @@ from stackctl.store.errors import NoSpace, NotFound, StoreGone
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
-    from obstore.store import ClientConfig, LocalStore, S3Store
+    from obstore.store import ClientConfig, LocalStore, MemoryStore, S3Store
 
 _URL = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9-]{1,61}[a-z0-9])(?P<prefix>/[^?#]*)?")
 _FULL = ("StorageFull", "QuotaExceeded", "No space left", "os error 28", "os error 122")
@@ -49,7 +49,7 @@ class ObjectStore:
         url: ``s3://BUCKET`` or ``s3://BUCKET/PREFIX``.
     """
 
-    def __init__(self, url: str, inner: LocalStore | S3Store) -> None:
+    def __init__(self, url: str, inner: LocalStore | S3Store | MemoryStore) -> None:
         self.url = url
         self._inner = inner
 
