@@ -98,7 +98,7 @@ class Run:
 
 @dataclass(frozen=True)
 class RunState:
-    """How far a run is; counts are of images, ``seconds`` since its first event."""
+    """How far a run is; counts are of images, ``pixels`` those of the inputs that were to do when it began."""
 
     phase: Phase = "starting"
     total: int = 0
@@ -107,6 +107,7 @@ class RunState:
     quarantined: int = 0
     known_bad: int = 0
     pending: int = 0
+    pixels: float = 0.0
     images_per_s: float = 0.0
     pixels_per_s: float = 0.0
     eta_s: float | None = None

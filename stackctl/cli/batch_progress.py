@@ -100,8 +100,8 @@ def sentence(event: dict[str, Any]) -> tuple[str, bool] | None:
             return "Going on.", False
         case "note":
             return str(event.get("text")), False
-        case "mlflow" if event.get("state") not in {None, "ok", "reached", "delivered"}:
-            return f"MLflow: {event.get('state')}", False
+        case "mlflow" if event.get("state") != "connected":
+            return f"MLflow is {event.get('state')}. The run goes on; MLflow is told later.", True
         case _:
             return None
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stackctl.cli.batch_progress import ProgressStyle, counted, preparing, watch
-from stackctl.cli.batch_tables import print_report, runs_table, state_table
+from stackctl.cli.batch_tables import plan_table, print_report, runs_table, state_table
 from stackctl.cli.completion import complete_runs
 from stackctl.cli.output import Terminal, print_error, print_json, terminal
 
@@ -156,19 +157,20 @@ def finish(
     from stackctl.lifecycle.batch_runs import followed, report_of
     from stackctl.lifecycle.batch_transfer import Carrier
 
+    told = screen if keep else replace(screen, quiet=True)
     with Carrier(stack, run) as carrier:
         state = watch(
-            screen, followed(engine, run), style, on_interrupt=lambda number: _interrupted(engine, run, number, owner)
+            told, followed(engine, run), style, on_interrupt=lambda number: _interrupted(engine, run, number, owner)
         )
     if keep and state.exit is not None:
         with preparing(screen, style) as progress:
             carrier.rest(progress)
         _deliver(screen, stack, [run])
-    document = report_of(run) if keep else None
     if not keep:
-        shutil.rmtree(run.folder, ignore_errors=True)
+        _plan(screen, run, state)
+    document = report_of(run) if keep else None
     if screen.json and (document is not None or not state.exit):
-        print_json({**_document(run, state), **({"report": document} if keep else {"dry_run": True})})
+        print_json({**_document(run, state), "report": document})
         raise typer.Exit(state.exit or 0)
     if document is not None:
         print_report(screen, run, document)
@@ -176,6 +178,15 @@ def finish(
         message = state.message or f"The run {run.id} ended early."
         print_error(message, state.hint, state.exit, as_json=screen.json, color=screen.color)
     raise typer.Exit(state.exit or 0)
+
+
+def _plan(screen: Terminal, run: Run, state: RunState) -> None:
+    """Print what a run would do, leave nothing of it, and end well if it could be said."""
+    document, table = _document(run, state), plan_table(run, state)
+    shutil.rmtree(run.folder, ignore_errors=True)
+    if not state.exit:
+        screen.data({**document, "dry_run": True}, lambda: table)
+        raise typer.Exit(0)
 
 
 def _interrupted(engine: Engine, run: Run, number: int, owner: bool) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stackctl.cli.batch_progress import clock, pixels
+from stackctl.cli.batch_progress import clock, counted, pixels
 from stackctl.cli.output import Terminal
 
 if TYPE_CHECKING:
@@ -70,6 +70,23 @@ def state_table(run: Run, state: RunState) -> RenderableType:
     for name in ("input", "output"):
         grid.add_row(name, Text(str(order.get(name, "–"))))
     grid.add_row("folder", Text(str(run.folder)))
+    return grid
+
+
+def plan_table(run: Run, state: RunState) -> RenderableType:
+    """Return what a run would do."""
+    from rich.table import Table
+    from rich.text import Text
+
+    order = run.order()
+    grid = Table.grid(padding=(0, 2))
+    grid.add_row("to do", f"{counted(state.pending, 'image')}, about {pixels(state.pixels)}")
+    grid.add_row("done before", f"{state.skipped:,}")
+    if state.known_bad:
+        grid.add_row("known to be bad", f"{state.known_bad:,} (tried again with --retry-failed)")
+    grid.add_row("model", _model(order))
+    for name in ("input", "output"):
+        grid.add_row(name, Text(str(order.get(name, "–"))))
     return grid
 
 

@@ -1,0 +1,228 @@
+"""Batches as a person runs them, on one stack whose images travel through a real MinIO."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from support.cli import Cli
+from support.pictures import encode, noise, opened
+from support.pseudo_terminal import typist
+from support.stacks import Stacks
+
+from stackctl import process
+from stackctl.stack import Stack
+from stackctl.store.minio import build_minio, find_minio
+from stackctl.store.urls import open_store
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+DEADLINE = 60.0
+
+
+@pytest.fixture(scope="module")
+def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+    """A running stack with buckets and a version in Production."""
+    if find_minio() is None:
+        build_minio(lambda _subject, _what: None)
+    maker = Stacks(tmp_path_factory.mktemp("batches"))
+    try:
+        made = maker.make("batches", "local", "store=minio")
+        made.run("up")
+        made.run("models", "import", "starter")
+        made.run("promote", "super-resolution", "1")
+        yield made
+    finally:
+        maker.destroy()
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return fill(tmp_path / "photos", 6)
+
+
+def fill(folder: Path, count: int, side: int = 24) -> Path:
+    """Write photos into a folder and a subfolder of it."""
+    (folder / "sub").mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        name = f"sub/{number}.png" if number % 2 else f"{number}.png"
+        (folder / name).write_bytes(encode(noise(side, side + number, seed=number)))
+    return folder
+
+
+def home(cli: Cli) -> Path:
+    assert cli.folder is not None
+    return cli.folder
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.suffix in {".png", ".jpg"})
+
+
+def eventually(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen"
+        time.sleep(0.1)
+
+
+def words(cli: Cli, *rest: str | Path) -> list[str]:
+    return [sys.executable, "-m", "stackctl", "-C", str(cli.folder), *map(str, rest)]
+
+
+def test_inbound_travels_through_the_bucket_and_results_come_back_and_a_second_run_does_what_is_new(cli: Cli) -> None:
+    inbound, outbound = home(cli) / "data" / "inbound", home(cli) / "data" / "outbound"
+    fill(inbound, 4)
+    (inbound / "a.jpg").write_bytes(encode(noise(20, 20, seed=8), "JPEG"))
+    (inbound / "a.png").write_bytes(encode(noise(20, 20, seed=9)))
+    (inbound / "broken.jpg").write_bytes(b"no image")
+    done = cli.run("batch", "run")
+    assert files(outbound) == [
+        "0_out.png",
+        "2_out.png",
+        "a_jpg_out.jpg",
+        "a_png_out.png",
+        "sub/1_out.png",
+        "sub/3_out.png",
+    ]
+    assert opened((outbound / "sub" / "1_out.png").read_bytes()).size == (100, 96)
+    assert "broken.jpg" in done.stdout
+    reasons = list((home(cli) / "data" / "quarantine").rglob("*.json"))
+    assert [json.loads(file.read_text())["code"] for file in reasons] == ["corrupt_image"]
+    store = open_store(Stack.from_folder(home(cli)), "s3://outbound")
+    assert store.get("sub/1_out.png") == (outbound / "sub" / "1_out.png").read_bytes()
+
+    (inbound / "new.png").write_bytes(encode(noise(16, 16, seed=10)))
+    (outbound / "2_out.png").unlink()
+    document = cli.json("batch", "run")
+    assert (document["done"], document["skipped"], document["known_bad"]) == (1, 6, 1)
+    assert "2_out.png" in files(outbound)
+    assert cli.json("batch", "run", "--retry-failed")["quarantined"] == 1
+
+
+def test_a_dry_run_says_what_would_be_done_and_leaves_nothing(cli: Cli, photos: Path, tmp_path: Path) -> None:
+    before = cli.json("batch", "list")
+    document = cli.json(
+        "batch", "run", "-i", photos, "-o", tmp_path / "out", "--dry-run", "--model", "super-resolution/1"
+    )
+    assert (document["dry_run"], document["pending"], document["total"]) == (True, 6, 6)
+    assert files(tmp_path / "out") == []
+    assert cli.json("batch", "list") == before
+
+
+def test_a_terminal_shows_a_bar_and_then_the_report(cli: Cli, photos: Path, tmp_path: Path) -> None:
+    (photos / "broken.png").write_bytes(b"no image")
+    command = words(cli, "batch", "run", "-i", photos, "-o", tmp_path / "out", "--workers", "2")
+    with typist(command, cwd=tmp_path, env={"NO_COLOR": "", "ADSP_WORKER_MAX": "1"}) as person:
+        assert person.exit_status() == 0, person.seen
+    assert "1 workers instead of 2" in person.seen or "ADSP_WORKER_MAX" in person.seen
+    assert "7/7" in person.seen
+    assert "images/s" in person.seen
+    assert "1 quarantined" in person.seen
+
+
+def test_events_as_json_tell_a_program_everything(cli: Cli, photos: Path, tmp_path: Path) -> None:
+    experiment = {"AE_MLFLOW_EXPERIMENT_NAME": "photos of mine"}
+    mine = Cli(cli.folder, env=experiment)
+    done = mine.run(
+        "batch", "run", "-i", photos, "-o", tmp_path / "out", "--progress", "json", "--local", "--format", "webp"
+    )
+    events: list[dict[str, Any]] = [json.loads(line) for line in done.stderr.splitlines()]
+    kinds = [event["event"] for event in events]
+    assert kinds[-1] == "end" or "end" in kinds
+    assert sum(event.get("status") == "done" for event in events if event["event"] == "image") == 6
+    assert {file.suffix for file in (tmp_path / "out").rglob("*.*")} == {".webp"}
+    answer = httpx.get(
+        f"{Stack.from_folder(home(cli)).endpoints.mlflow}/api/2.0/mlflow/experiments/get-by-name",
+        params={"experiment_name": experiment["AE_MLFLOW_EXPERIMENT_NAME"]},
+        timeout=30,
+    )
+    assert answer.status_code == 200
+
+
+def test_a_run_in_the_background_is_followed_listed_watched_reported_and_cancelled(
+    cli: Cli, photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run = cli.run("batch", "run", "-i", photos, "-o", out, "--watch", "--detach").stdout.strip()
+    eventually(lambda: len(files(out)) == 6, "six results")
+    again = cli.fails(1, "batch", "run", "-i", tmp_path / "photos", "-o", out)
+    assert f"stackctl batch cancel {run}" in again
+    (photos / "late.png").write_bytes(encode(noise(16, 16, seed=1)))
+    eventually(lambda: "late_out.png" in files(out), "the result of a late arrival")
+    assert cli.json("batch", "status", run)["phase"] == "running"
+    assert [entry["phase"] for entry in cli.json("batch", "list")["runs"] if entry["run"] == run] == ["running"]
+    assert "goes on" in cli.fails(1, "batch", "report", run)
+    assert cli.json("batch", "cancel")["phase"] == "cancelled"
+    assert cli.json("batch", "report", run)["report"]
+    assert "over" in cli.fails(2, "batch", "cancel", run)
+    assert run in cli.run("batch", "list").stdout
+
+
+def start_many(cli: Cli, tmp_path: Path) -> tuple[Any, Path, Path, list[str]]:
+    """Start a run of images that take a while, and wait until some are done."""
+    source, out, log = fill(tmp_path / "many", 60, side=160), tmp_path / "out", tmp_path / "log"
+    command = words(cli, "batch", "run", "-i", source, "-o", out)
+    running = process.start(command, cwd=tmp_path, log=log)
+    eventually(lambda: len(files(out)) >= 2 or running.poll() is not None, "two results")
+    assert running.poll() is None, log.read_text()
+    return running, out, log, command
+
+
+def test_ctrl_c_finishes_what_is_in_flight_and_the_same_command_does_the_rest(cli: Cli, tmp_path: Path) -> None:
+    running, out, log, command = start_many(cli, tmp_path)
+    running.send_signal(signal.SIGINT)
+    assert running.wait(60) == 130
+    some = files(out)
+    assert 2 <= len(some) < 60
+    assert "Finishing the images in flight" in log.read_text()
+    document = json.loads(process.run([*command, "--json"]).stdout)
+    assert (document["done"], document["skipped"]) == (60 - len(some), len(some))
+    assert len(files(out)) == 60
+
+
+def test_a_second_ctrl_c_and_a_killed_coordinator_end_at_once_and_lose_nothing(cli: Cli, tmp_path: Path) -> None:
+    running, out, log, command = start_many(cli, tmp_path)
+    running.send_signal(signal.SIGINT)
+    eventually(lambda: "in flight" in log.read_text(), "an answer to Ctrl-C")
+    running.send_signal(signal.SIGINT)
+    assert running.wait(30) == 130
+    before = len(files(out))
+    assert before < 60
+
+    running = process.start(command, cwd=tmp_path, log=log)
+    eventually(lambda: len(files(out)) > before, "one more result")
+    for pid in coordinators(cli):
+        os.kill(pid, signal.SIGKILL)
+    assert running.wait(30) == 1
+    assert "Run the same command again" in log.read_text()
+    assert cli.json("batch", "status")["phase"] == "died"
+    assert json.loads(process.run([*command, "--json"]).stdout)["pending"] == 0
+    assert len(files(out)) == 60
+
+
+def coordinators(cli: Cli) -> list[int]:
+    """Return the coordinators of the stack's runs."""
+    import psutil
+
+    marks = ("stackctl.batch.coordinator", str(cli.folder))
+    lines = [(found.pid, " ".join(found.info["cmdline"] or [])) for found in psutil.process_iter(["cmdline"])]
+    return [pid for pid, line in lines if all(mark in line for mark in marks)]
+
+
+def test_too_many_bad_images_end_a_run_early_with_their_reasons(cli: Cli, tmp_path: Path) -> None:
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    for number in range(20):
+        (bad / f"{number}.png").write_bytes(b"no image")
+    done = cli.run("batch", "run", "-i", bad, "-o", tmp_path / "out", "--error-threshold", "3", check=False)
+    assert done.returncode == 1
+    assert "--error-threshold" in done.stderr
+    assert "corrupt" in done.stdout.lower()
