@@ -7,15 +7,18 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from stackctl.backup.freshness import Outcome, Told, record
+from stackctl.backup.repository import Snapshot
 from stackctl.engines import Engine, Progress, engine_of
 from stackctl.errors import StackctlError
 from stackctl.lifecycle.restore import Restored, restore
 from stackctl.lifecycle.restore_elsewhere import make_stack, on_this_machine
+from stackctl.models.rest import Rest
 from stackctl.stack import Stack
 
 LEAN: dict[str, dict[str, Any]] = {
@@ -37,57 +40,83 @@ class Drilled:
         phases: seconds of each phase.
         production: the version in Production, or None.
         worst_levels: how far its golden images were off at most.
-        artifacts: objects that were restored.
+        files: objects and files that were restored.
+        problems: why the snapshot does not hold what it promises; empty where it does.
     """
 
     snapshot: str
     rpo_seconds: float
     rto_seconds: float
-    phases: dict[str, float]
-    production: str | None
-    worst_levels: int | None
-    artifacts: int
+    phases: dict[str, float] = field(default_factory=dict)
+    production: str | None = None
+    worst_levels: int | None = None
+    files: int = 0
+    problems: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether the snapshot could be restored and proven."""
+        return not self.problems
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as a JSON document."""
-        return asdict(self)
+        return {**asdict(self), "problems": list(self.problems), "ok": self.ok}
 
 
-def drill(stack: Stack, engine: Engine, progress: Progress, *, snapshot: str | None = None) -> Drilled:
-    """Restore a snapshot (the latest: none named) into a scratch stack on free ports; the scratch stack is destroyed.
+def drill(stack: Stack, engine: Engine, snapshot: str | None, progress: Progress) -> Drilled:
+    """Restore a snapshot (None: the latest) into a scratch stack on free ports; the scratch stack is destroyed.
 
-    It runs on the engine of the stack itself, beside it.
+    It runs beside the stack itself, on the same engine. Its outcome is noted in MLflow where that answers.
 
     Raises:
         UsageError: there is no snapshot.
-        StackctlError: the snapshot could not be restored, or is not what it promises: the backup does not work.
     """
-    began, moment = time.monotonic(), datetime.now(UTC)
-    with on_this_machine(engine, snapshot, progress) as found, _scratch(stack) as folder:
+    moment = datetime.now(UTC)
+    with on_this_machine(engine, snapshot, progress) as found:
+        age = (moment - found.at).total_seconds()
+        began = time.monotonic()
+        try:
+            done, phases = _restored(stack, found, progress)
+        except StackctlError as error:
+            drilled = Drilled(found.id, round(age, 1), _since(began), problems=(error.message,))
+        else:
+            files = sum(put["added"] + put["replaced"] + put["same"] for put in done.put.values())
+            levels = done.golden["worst_levels"] if done.golden else None
+            needed = round(sum(phases.values()), 1)
+            drilled = Drilled(found.id, round(age, 1), needed, phases, done.production, levels, files)
+        _note(stack, drilled, moment, found.at)
+    return drilled
+
+
+def _restored(stack: Stack, found: Snapshot, progress: Progress) -> tuple[Restored, dict[str, float]]:
+    """Restore into a scratch stack; return what was done, and the seconds of each phase."""
+    with _scratch(stack) as folder:
+        began = time.monotonic()
         made = make_stack(found, folder, stack.settings.engine, progress, changed=LEAN)
         other = engine_of(made)
-        ready = time.monotonic()
         try:
             other.prepare(progress)
-            done = restore(made, other, other.snapshot_in(found.folder), progress)
-            seconds = time.monotonic() - began
+            word = other.snapshot_in(found.folder)
+            ready = _since(began)
+            done = restore(made, other, word, progress)
+            return done, {"init": ready, **done.seconds}
         finally:
             progress("stack", "destroying the scratch stack")
             with contextlib.suppress(StackctlError):
                 other.destroy()
-        return _drilled(done, found.at, moment, seconds, ready - began)
 
 
-def _drilled(done: Restored, at: datetime, moment: datetime, seconds: float, prepared: float) -> Drilled:
-    return Drilled(
-        snapshot=done.snapshot,
-        rpo_seconds=round((moment - at).total_seconds(), 1),
-        rto_seconds=round(seconds, 1),
-        phases={"init": round(prepared, 2), **done.seconds},
-        production=done.production,
-        worst_levels=done.golden["worst_levels"] if done.golden else None,
-        artifacts=sum(put["added"] + put["replaced"] + put["same"] for put in done.put.values()),
-    )
+def _note(stack: Stack, drilled: Drilled, at: datetime, taken_at: datetime) -> None:
+    """Note the drill beside the backups; it is no less true where MLflow does not answer."""
+    outcome: Outcome = "verified" if drilled.ok else "failed"
+    told = Told(at, "drill", outcome, drilled.snapshot, taken_at, "; ".join(drilled.problems) or None)
+    rest = Rest(stack.endpoints.mlflow, stack.mlflow_token())
+    with contextlib.closing(rest), contextlib.suppress(StackctlError):
+        record(rest, stack.name, told, {"rpo_seconds": drilled.rpo_seconds, "rto_seconds": drilled.rto_seconds})
+
+
+def _since(began: float) -> float:
+    return round(time.monotonic() - began, 2)
 
 
 @contextlib.contextmanager
