@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -54,7 +55,8 @@ def logs(
 
     screen = terminal(context)
     stack, engine = screen.engine()
-    wanted = _known([service.name for service in stack.services], services)
+    there = [service.name for service in stack.services] + [state.name for state in engine.on_demand()]
+    wanted = _known(there, services)
     if screen.json and follow:
         raise UsageError("A followed log has no end, so it cannot be one JSON document.", "Leave out --json or -f.")
     with contextlib.closing(engine.logs(wanted, follow=follow, tail=tail, since=since)) as lines:
@@ -77,6 +79,26 @@ def restart(context: typer.Context, services: Services = None) -> None:
         report = start_again(stack, engine, wanted, progress)
     _print_status(screen, report)
     _exit_when_degraded(report)
+
+
+def scale(
+    context: typer.Context,
+    services: Annotated[list[str], typer.Argument(help="SERVICE=NUMBER, for instance worker=4; worker=0 stops them.")],
+) -> None:
+    """Change how many batch workers stand ready under Docker."""
+    from stackctl.lifecycle.scale import scale as change
+
+    screen = terminal(context)
+    stack, engine = screen.engine()
+    with screen.progress() as progress:
+        states = change(stack, engine, services, progress)
+    if screen.json:
+        print_json({"services": [asdict(state) for state in states]})
+        return
+    for state in states:
+        screen.line(f"{state.name}: {state.state}" + (f", {state.detail}" if state.detail else ""))
+    if not states:
+        screen.note("No batch worker stands ready; `stackctl batch run` starts them.")
 
 
 def down(context: typer.Context) -> None:
@@ -141,7 +163,14 @@ def _lines(screen: Terminal, report: StackStatus) -> Iterator[str]:
     """Yield the status as text. Drawn by hand: importing rich would be a seventh of this command's time."""
     rows = [("Service", "State", "Health", "URL", "Memory", "Restarts")]
     rows += [
-        (each.title, each.state, each.health, each.url, bytes_in_words(each.memory), str(each.restarts))
+        (
+            each.title,
+            each.state,
+            each.health,
+            each.url or each.detail or "-",
+            bytes_in_words(each.memory),
+            str(each.restarts),
+        )
         for each in report.services
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

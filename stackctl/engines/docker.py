@@ -18,7 +18,7 @@ from stackctl.engines.protocol import Environment, Problem, Progress, ServiceSta
 from stackctl.errors import MissingPrerequisite, StackctlError, UsageError
 from stackctl.images.client import NO_ENGINE_HINT, docker, require_engine
 from stackctl.process import Completed
-from stackctl.stack.services import OPTIONAL
+from stackctl.stack.services import ON_DEMAND, OPTIONAL
 
 COMPOSE_FLOOR = (2, 20)
 _PREFIX = re.compile(r"^(?:\x1b\[2K)*(?P<service>[\w.-]+)-\d+ +\| ?(?P<line>.*)$")
@@ -160,7 +160,7 @@ class DockerEngine(DockerBatch, DockerSnapshots):
     def _known(self, names: Sequence[str]) -> list[str]:
         known = [service.name for service in self.stack.services]
         for name in names:
-            if name not in known and name != ONE_SHOT:
+            if name not in known and name not in (ONE_SHOT, *ON_DEMAND):
                 raise UsageError(f"This stack has no service {name}.", f"It has: {', '.join(known)}.")
         return list(names) or known
 

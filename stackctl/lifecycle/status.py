@@ -12,6 +12,7 @@ from stackctl.lifecycle.backup_status import report as backup_report
 from stackctl.lifecycle.probe import Health, probe_all
 from stackctl.models.targets import PRODUCTION, STAGING, TARGETS, Target, target_of
 from stackctl.stack import Service, Stack
+from stackctl.stack.services import ON_DEMAND
 
 if TYPE_CHECKING:
     from stackctl.models import Registry
@@ -26,6 +27,7 @@ class ServiceReport:
 
     Attributes:
         health: ``healthy``, ``unhealthy``, or ``-`` for a service that does not run.
+        url: where it is reached from this machine; empty where it is not.
         memory: resident bytes, or None when unknown.
     """
 
@@ -142,7 +144,7 @@ def status(stack: Stack, engine: Engine) -> StackStatus:
         stack.name,
         engine.name,
         str(stack.home),
-        services,
+        (*services, *map(_on_demand, engine.on_demand())),
         by_target.get(PRODUCTION.name),
         tuple(problems),
         by_target.get(STAGING.name),
@@ -172,6 +174,21 @@ def _report(service: Service, state: ServiceState, health: Health | None) -> Ser
         memory=state.memory,
         restarts=state.restarts,
         detail=state.detail or (health.detail if health and not health.ok else None),
+    )
+
+
+def _on_demand(state: ServiceState) -> ServiceReport:
+    """Return a service that batches start; nothing of it is a problem of the stack, its absence least of all."""
+    return ServiceReport(
+        name=state.name,
+        title=ON_DEMAND[state.name],
+        state=state.state,
+        health="healthy" if state.state == "running" else "-",
+        url="",
+        version=state.version,
+        memory=state.memory,
+        restarts=state.restarts,
+        detail=state.detail,
     )
 
 
