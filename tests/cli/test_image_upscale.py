@@ -56,6 +56,7 @@ def test_a_folder_goes_on_past_a_broken_image_and_names_it_at_the_end(cli: Cli, 
     assert document["results"][0]["report"]["out_width"] == 192
 
 
+@pytest.mark.serial
 def test_a_terminal_shows_a_bar_with_rate_time_and_failures(inputs: Path, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "stackctl", "image", "upscale", "-n", "starter", str(inputs), "results"]
     with typist(words, cwd=tmp_path, env={"STACKCTL_CACHE": str(tmp_path / "cache"), "NO_COLOR": ""}) as person:

@@ -105,6 +105,7 @@ def test_credentials_from_the_environment_are_printed_nowhere(tmp_path: Path) ->
     assert "hush-secret" in (tmp_path / "my-stack/secrets/s3_credentials").read_text()
 
 
+@pytest.mark.serial
 def test_a_person_at_a_terminal_is_asked_and_typed_secrets_do_not_show(tmp_path: Path) -> None:
     with typist([sys.executable, "-m", "stackctl", "init"], cwd=tmp_path) as person:
         person.answer("Choose ports", "n\r")
@@ -125,6 +126,7 @@ def test_a_person_at_a_terminal_is_asked_and_typed_secrets_do_not_show(tmp_path:
     assert "hush-secret" in stack.secret("s3_credentials")
 
 
+@pytest.mark.serial
 def test_a_person_who_wants_to_is_asked_for_every_detail(tmp_path: Path) -> None:
     with typist([sys.executable, "-m", "stackctl", "init", "here", "--engine", "docker"], cwd=tmp_path) as person:
         person.answer("Choose ports", "y\r")
@@ -158,6 +160,7 @@ def test_a_person_who_wants_to_is_asked_for_every_detail(tmp_path: Path) -> None
     assert (ports.mlflow, ports.store) == (18555, 18556)
 
 
+@pytest.mark.serial
 def test_giving_up_at_a_question_exits_130_and_leaves_nothing(tmp_path: Path) -> None:
     for question, keys in (("Choose ports", CTRL_C), ("Name of the stack", CTRL_C)):
         with typist([sys.executable, "-m", "stackctl", "init"], cwd=tmp_path) as person:

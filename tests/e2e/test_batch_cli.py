@@ -117,6 +117,7 @@ def test_a_dry_run_says_what_would_be_done_and_leaves_nothing(cli: Cli, photos: 
     assert cli.json("batch", "list") == before
 
 
+@pytest.mark.serial
 def test_a_terminal_shows_a_bar_and_then_the_report(cli: Cli, photos: Path, tmp_path: Path) -> None:
     (photos / "broken.png").write_bytes(b"no image")
     command = words(cli, "batch", "run", "-i", photos, "-o", tmp_path / "out", "--workers", "2")

@@ -75,6 +75,7 @@ def test_at_its_deadline_a_followed_program_is_ended_too() -> None:
     assert seen == ["up"]
 
 
+@pytest.mark.serial
 def test_an_interrupt_ends_the_whole_group(tmp_path: Path) -> None:
     file = tmp_path / "pid"
     script = f"import os; open({str(file)!r}, 'w').write(str(os.getpid())); {FAMILY}"

@@ -127,7 +127,8 @@ def test_a_store_that_is_down_stops_a_new_version_not_the_old_one_even_over_a_re
     first.stop()
 
     second = start_server(STACKCTL_SERVING_RETRY="1")
-    assert "Version 2 is in Production but cannot be served" in second.serves("1")["error"]
+    second.serves("1")
+    assert "Version 2 is in Production but cannot be served" in second.until(lambda model: model["error"])["error"]
     assert [each["version"] for each in mlflow.history] == ["1"]  # nothing is aligned to what does not serve
     mlflow.store_is_down = False
     assert second.serves("2")["error"] is None
