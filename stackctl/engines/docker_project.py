@@ -100,7 +100,7 @@ class DockerProject:
         for name in services:
             states = [_state(name, container) for container in self._replicas(name)]
             if states:
-                found.append(_together(name, states))
+                found.append(together(name, states))
         return found
 
     def networks(self) -> list[str]:
@@ -180,7 +180,7 @@ def _state(name: str, container: Container | None) -> ServiceState:
     )
 
 
-def _together(name: str, states: Sequence[ServiceState]) -> ServiceState:
+def together(name: str, states: Sequence[ServiceState]) -> ServiceState:
     """Return several containers of a service as one: it runs where one of them does, and says how many do."""
     alive = [state for state in states if state.state in {"running", "starting"}]
     best = next(iter(alive), states[0])

@@ -55,6 +55,19 @@ def test_the_demo_holds_no_credentials_of_the_store() -> None:
     assert SERVICES["serving"]["secrets"] == ["webhook_secret"]
 
 
+def test_batches_publish_no_port_speak_tls_alone_and_have_a_key_that_no_other_service_has() -> None:
+    holders = [name for name, service in SERVICES.items() if "batch_tls" in service.get("secrets", ())]
+    assert holders == ["scheduler", "worker"]
+    for name in holders:
+        service = SERVICES[name]
+        assert service["profiles"] == ["batch"]
+        assert "ports" not in service
+        assert service["environment"]["DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION"] == "true"
+        assert "--no-dashboard" in service["command"]
+        assert "--dashboard-address=127.0.0.1" in service["command"]
+    assert "tls://scheduler" in SERVICES["worker"]["command"]
+
+
 def test_the_staging_server_is_the_model_server_with_another_role_port_and_cache() -> None:
     production, staging = SERVICES["serving"], SERVICES["serving-staging"]
     differing = {key for key in {*production, *staging} if production.get(key) != staging.get(key)}

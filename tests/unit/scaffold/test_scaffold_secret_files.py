@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import base64
 import configparser
+import contextlib
+import ssl
 import stat
 from pathlib import Path
+
+import pytest
 
 from stackctl.scaffold import Credentials
 from stackctl.scaffold.secret_files import add_missing, missing, write_secrets
@@ -49,6 +53,16 @@ def test_a_stack_of_an_earlier_version_gets_what_it_lacks_and_keeps_what_it_has(
     assert len(base64.urlsafe_b64decode(after["webhook_key"])) == 32
 
 
+def test_batch_processes_of_a_stack_trust_each_other_and_nobody_else(tmp_path: Path) -> None:
+    for name in ("ours", "theirs"):
+        write_secrets(tmp_path / name, Credentials())
+    ours, theirs = (str(tmp_path / name / "batch_tls") for name in ("ours", "theirs"))
+    assert _shake_hands(ours, ours) == "TLSv1.3"
+    for server, client in ((ours, theirs), (theirs, ours), (ours, None)):
+        with pytest.raises(ssl.SSLError):
+            _shake_hands(server, client)
+
+
 def test_the_shared_credentials_file_opens_the_bundled_store(tmp_path: Path) -> None:
     write_secrets(tmp_path / "secrets", Credentials())
     assert _credentials(tmp_path) == (
@@ -64,6 +78,25 @@ def test_the_shared_credentials_file_holds_the_keys_of_an_endpoint_that_exists_e
 
 def test_credentials_do_not_show_when_printed() -> None:
     assert "hush" not in repr(Credentials("hush", "hush", "hush"))
+
+
+def _shake_hands(server_file: str, client_file: str | None) -> str | None:
+    """Do a TLS handshake in memory, as Dask does it: both sides show a certificate, names are not compared."""
+    server_side = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=server_file)
+    server_side.verify_mode = ssl.CERT_REQUIRED
+    server_side.load_cert_chain(server_file, server_file)
+    client_side = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=client_file or server_file)
+    client_side.check_hostname = False
+    if client_file:
+        client_side.load_cert_chain(client_file, client_file)
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = server_side.wrap_bio(to_server, to_client, server_side=True)
+    client = client_side.wrap_bio(to_client, to_server)
+    for _ in range(6):
+        for side in (client, server):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    return server.version()
 
 
 def _credentials(folder: Path) -> tuple[str, str]:

@@ -83,6 +83,20 @@ def test_a_stack_without_the_newer_settings_keeps_the_ports_it_has(tmp_path: Pat
     assert len({port for _, port in ports}) == 8
 
 
+def test_a_stack_that_uses_the_newer_buckets_name_itself_keeps_it(tmp_path: Path) -> None:
+    assert stack_of(tmp_path, "store: {kind: minio}").settings.buckets.quarantine == "quarantine"
+    buckets = stack_of(tmp_path, "buckets: {inbound: quarantine}").settings.buckets
+    assert (buckets.inbound, buckets.quarantine) == ("quarantine", "quarantine-2")
+
+
+def test_batch_workers_are_a_number_or_auto(tmp_path: Path) -> None:
+    assert stack_of(tmp_path, "store: {kind: minio}").settings.batch.workers == "auto"
+    assert stack_of(tmp_path, "batch: {workers: 3}").settings.batch.workers == 3
+    for wrong in ("0", "65", "many", "1.5"):
+        with pytest.raises(UsageError, match=r"batch\.workers"):
+            stack_of(tmp_path, f"batch: {{workers: {wrong}}}")
+
+
 def test_each_target_has_the_servers_that_follow_it(tmp_path: Path) -> None:
     stack = stack_of(tmp_path, "ports: {serving: 1111, serving_staging: 2222}")
     assert (stack.servers_for("production"), stack.servers_for("staging")) == (("http://127.0.0.1:1111",), ())
