@@ -13,7 +13,7 @@ import psutil
 import pytest
 from support.local_stack import make_local_stack
 
-from stackctl.engines import worker_environment as workers
+from stackctl.engines import environments
 from stackctl.engines.local import LocalEngine
 from stackctl.engines.local_launches import LocalLaunches
 from stackctl.errors import StackctlError, UsageError
@@ -98,7 +98,7 @@ def test_two_of_one_name_and_names_that_are_paths_are_refused(launches: LocalLau
 
 def test_down_ends_what_was_launched_with_the_stacks_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    monkeypatch.setattr(workers.environments, "worker_packages", lambda _progress: Path(sys.executable))
+    monkeypatch.setattr(environments, "worker_packages", lambda _progress: Path(sys.executable))
     stack = make_local_stack(tmp_path / "a stack")
     engine, batch = LocalEngine(stack), stack.var / "batch"
     log = batch / "runs" / "1" / "log.txt"
