@@ -121,8 +121,13 @@ class Order:
     @property
     def recipe(self) -> str:
         """Return what decides, beside an input's bytes, what its result is: a digest of model and options."""
-        parts = {"model": self.model.digest, "suffix": self.suffix.lstrip("_"), **dataclasses.asdict(self.options)}
+        parts = {"model": self.model.digest, **dataclasses.asdict(self.options)}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def imaging_options(self) -> dict[str, Any]:
+        """Return the options as ``imaging.Options`` takes them."""
+        return dataclasses.asdict(self.options)
 
     def most_failures(self, total: int) -> int | None:
         """Return how many images of ``total`` may fail before the run is ended early; None: any number.

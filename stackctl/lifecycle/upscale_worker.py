@@ -14,6 +14,7 @@ from typing import Any
 
 from stackctl import imaging
 from stackctl.batch.naming import extension
+from stackctl.batch.network import load
 from stackctl.lifecycle.upscale_order import Order
 from stackctl.store.errors import CannotWrite
 from stackctl.store.files import Files, write_file
@@ -51,18 +52,7 @@ def main(file: str) -> int:
 
 
 def _load(order: Order) -> imaging.Network:
-    """Return the network; in bf16 only where it was found good, and is good on this very processor."""
-
-    def load(precision: Any) -> imaging.Network:
-        return imaging.Network.load(
-            order.network, precision=precision, cache_dir=order.cache, bf16_allowed=order.bf16_allowed
-        )
-
-    network = load("auto")
-    if network.precision == "bf16" and order.golden:
-        found = imaging.compare_golden(Path(order.golden), network, precision="bf16")
-        return network if found.passed else load("fp32")
-    return network
+    return load(order.network, golden=order.golden, bf16_allowed=order.bf16_allowed, cache_dir=order.cache)
 
 
 def _sentence(error: Exception) -> str:

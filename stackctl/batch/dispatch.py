@@ -1,0 +1,432 @@
+"""The heart of a run: batches out, outcomes in, every outcome in the manifest before it counts.
+
+Whatever dies, an image is in exactly one of these: the plan, a flight (a batch that workers have), the queue of images
+to be tried alone, or the manifest. Results are written before their records, so losing a record means doing an image
+again, never losing it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from stackctl.batch.cluster import Announced, Cluster, Died, Joined, Lost, Message, Returned
+from stackctl.batch.faults import DEATHS, TRANSIENT, Fault, death, final, put_into_quarantine, take_out_of_quarantine
+from stackctl.batch.manifest import UNCHANGED, Record
+from stackctl.batch.pace import Pace, Patience, most_images
+from stackctl.batch.task import Outcome
+from stackctl.errors import StackctlError
+from stackctl.store.errors import NotFound
+
+if TYPE_CHECKING:
+    from stackctl.batch.events import EventLog, EventName
+    from stackctl.batch.manifest import Manifest
+    from stackctl.batch.order import Order
+    from stackctl.batch.plan import ImageTask, Plan
+    from stackctl.store.places import Place
+
+FLUSH_SECONDS = 0.25
+FLUSH_RECORDS = 500
+PROGRESS_SECONDS = 1.0
+GRACE_SECONDS = 120.0
+MOST_PROBLEMS = 5
+MOST_FRUITLESS = 20
+
+Verdict = Literal["ok", "threshold", "cancelled"]
+
+
+class Watcher(Protocol):
+    """Is told how batches go (``tracking.Tracking`` is one)."""
+
+    def submitted(self, batch_number: int, images: int, cost: float) -> None:
+        """A batch was handed to a worker."""
+        ...
+
+    def finished(self, batch_number: int, figures: dict[str, float]) -> None:
+        """A batch came back."""
+        ...
+
+    def progress(self, figures: dict[str, float | None]) -> None:
+        """So far the run is."""
+        ...
+
+
+@dataclass
+class _Flight:
+    """A batch that was submitted, and those of its images whose outcome is not known."""
+
+    images: dict[str, ImageTask]
+    cost: float
+    alone: bool
+    submitted: float
+    worker: str | None = None
+    begun: list[str] = field(default_factory=list)
+    begun_at: float = 0.0
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Counts:
+    """How many images of a run ended how."""
+
+    pending: int = 0
+    done: int = 0
+    skipped: int = 0
+    quarantined: int = 0
+
+
+class Dispatch:
+    """Brings the images of plans to workers until each has its record.
+
+    Attributes:
+        counts: so far, over all plans of the run.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        manifest: Manifest,
+        cluster: Cluster,
+        places: tuple[Place, Place],
+        events: EventLog,
+        watcher: Watcher,
+        *,
+        stopping: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Keep what is given; ``places`` are those of inputs and quarantine."""
+        self.counts = Counts()
+        self._order = order
+        self._manifest = manifest
+        self._cluster = cluster
+        self._input, self._quarantine = places
+        self._events = events
+        self._watcher = watcher
+        self._stopping = stopping
+        self._clock = clock
+        self._pace = Pace(clock)
+        self._patience = Patience(order.wait_limit, clock)
+        self._most_failures: int | None = None
+        self._number = 0
+        self._flights: dict[int, _Flight] = {}
+        self._alone: deque[ImageTask] = deque()
+        self._condemned: list[tuple[ImageTask, Fault, int, str]] = []
+        self._records: list[Record] = []
+        self._problems = self._fruitless = 0
+        self._blocked = False
+        self._flushed = self._told = clock()
+
+    def run(self, plan: Plan) -> Verdict:
+        """Bring a plan to its end, or to where the run is stopped.
+
+        Raises:
+            StackctlError: it cannot be brought to its end; what is done stays done.
+        """
+        self._plan = plan
+        self.counts.pending += plan.planned.pending
+        self._most_failures = self._order.most_failures(self.counts.pending)
+        try:
+            while True:
+                if (verdict := self._verdict()) is not None:
+                    self._drain()
+                    return verdict
+                self._fill()
+                if not (self._flights or self._alone or self._condemned or self._records or plan.remaining()[0]):
+                    return "ok"
+                self._step()
+        finally:
+            self._tell_progress(now=True)
+
+    def _step(self, timeout: float = 0.2) -> None:
+        """Hear what the workers say, and keep it."""
+        for message in self._cluster.messages(timeout):
+            self._hear(message)
+        idle = not self._flights
+        late = self._clock() - self._flushed >= FLUSH_SECONDS
+        if (self._records and (idle or late or len(self._records) >= FLUSH_RECORDS)) or self._condemned:
+            self._flush()
+        self._tell_progress()
+        if self._patience.over:
+            raise StackctlError(
+                f"{self._patience.why} That lasted longer than {self._order.wait_limit:g} s.",
+                "Run the same command again once it is mended: it goes on where this run stopped.",
+            )
+
+    def _verdict(self) -> Verdict | None:
+        if self._stopping():
+            return "cancelled"
+        if self._most_failures is not None and self.counts.quarantined > self._most_failures:
+            return "threshold"
+        return None
+
+    def _drain(self) -> None:
+        """Let the workers finish the images in their hands, and keep what comes of them."""
+        self._cluster.drain()
+        deadline = self._clock() + min(GRACE_SECONDS, self._order.image_timeout)
+        while (self._flights or self._records) and self._clock() < deadline and not self._patience.over:
+            self._step()
+        self._flush()
+
+    # what goes out
+
+    def _fill(self) -> None:
+        window = 2 * max(1, self._cluster.workers)
+        while self._cluster.connected and not self._blocked and len(self._flights) < window:
+            if self._patience.waiting and (self._flights or not self._patience.may_try):
+                return  # one image at a time finds out whether it has passed
+            if self._alone:
+                image = self._alone.popleft()
+                self._submit((image,), float(image.size), alone=True)
+                continue
+            most = 1 if self._patience.waiting else most_images(self._order.batch_size)
+            budget = self._pace.budget(self._plan.remaining()[1], self._cluster.workers)
+            try:
+                batch = self._plan.next_batch(budget, most)
+            except TRANSIENT as error:
+                self._wait(error)
+                return
+            if batch is None:
+                return
+            self._submit(batch.images, batch.cost, alone=False)
+
+    def _submit(self, images: tuple[ImageTask, ...], cost: float, *, alone: bool) -> None:
+        self._number += 1
+        self._flights[self._number] = _Flight(
+            {image.name: image for image in images}, cost, alone=alone, submitted=self._clock()
+        )
+        self._watcher.submitted(self._number, len(images), cost)
+        self._cluster.submit(self._number, images)
+
+    # what comes in
+
+    def _hear(self, message: Message) -> None:
+        match message:
+            case Announced():
+                self._announced(message)
+            case Returned(number, problem):
+                self._returned(number, problem)
+            case Joined(worker):
+                self._events.say("worker", name=worker, state="joined")
+            case Died(worker, expected):
+                self._died(worker, expected=expected)
+            case Lost(why):
+                for number in list(self._flights):
+                    self._land(number)
+                self._wait_for(why)
+
+    def _announced(self, message: Announced) -> None:
+        flight = self._flights.get(message.number)
+        if flight is None:
+            return  # of a batch that was given up: its images are tried, or done, elsewhere
+        flight.worker = message.worker
+        for outcome in message.finished:
+            self._outcome(flight, outcome)
+        flight.begun = [name for name in message.begun if name in flight.images]
+        flight.begun_at = self._clock()
+        for name in flight.begun:
+            self._manifest.started(name, message.worker, self._order.run, flight.images[name].stamp)
+        self._events.say_all([("started", {"name": name, "worker": message.worker}) for name in flight.begun])
+
+    def _outcome(self, flight: _Flight, outcome: Outcome) -> None:
+        image = flight.images.get(outcome.name)
+        if image is None or outcome.status == "later":
+            if image is not None and outcome.reason:
+                self._wait_for(outcome.reason)
+            return  # heard before; or it stays in the flight and goes back with it
+        del flight.images[outcome.name]
+        self._problems = self._fruitless = 0
+        if not self._blocked:
+            self._go_on()
+        for name, value in (
+            ("done", outcome.status == "done"),
+            ("seconds", outcome.seconds),
+            ("pixels", outcome.pixels),
+        ):
+            flight.figures[name] = flight.figures.get(name, 0.0) + value
+        if outcome.status == "gone":
+            self.counts.skipped += 1
+            self._events.say("image", name=outcome.name, status="skipped", code="gone", reason=outcome.reason)
+            return
+        self._records.append(self._record(image, outcome, flight.worker or ""))
+
+    def _returned(self, number: int, problem: Exception | None) -> None:
+        flight = self._flights.get(number)
+        if flight is None:
+            return
+        if not flight.images and not flight.alone and flight.figures.get("seconds"):
+            self._pace.worked(flight.cost, flight.figures["seconds"])
+        if flight.images and not flight.figures and not self._stopping() and not self._patience.waiting:
+            self._fruitless += 1
+        self._land(number)
+        if isinstance(problem, StackctlError) and problem.code != 1:
+            raise problem
+        if problem is not None:
+            self._problems += 1
+            text = str(problem) or type(problem).__name__
+            if self._problems >= MOST_PROBLEMS:
+                raise problem if isinstance(problem, StackctlError) else StackctlError(f"The workers fail: {text}")
+            self._events.say("note", text=f"A batch came back undone: {text}")
+        if self._fruitless > max(MOST_FRUITLESS, 6 * self._cluster.workers):
+            raise StackctlError("The workers end before they begin with an image.", "See the run's log.txt.")
+
+    def _died(self, worker: str, *, expected: bool) -> None:
+        """Find the images that a worker died on: those it had begun, as it had said before."""
+        mine = [number for number, flight in self._flights.items() if flight.worker == worker]
+        if not expected:
+            self._events.say("worker", name=worker, state="died")
+        for number in mine:
+            flight = self._flights[number]
+            suspects = [] if expected else [flight.images.pop(name) for name in flight.begun if name in flight.images]
+            fault = death(self._clock() - flight.begun_at, self._order.image_timeout)
+            if suspects:
+                self._fruitless = 0
+            for image in suspects:
+                self._suspect(image, fault, worker, certain=len(suspects) == 1)
+            self._cluster.forget(number)
+            self._land(number)
+
+    def _suspect(self, image: ImageTask, fault: Fault, worker: str, *, certain: bool) -> None:
+        """Count a death against an image; at the third one that nothing else can have caused it is given up."""
+        try:
+            deaths = self._manifest.died(image.name, fault.code, self._order.run, image.stamp)
+        except TRANSIENT as error:
+            self._wait(error)
+            deaths = 1
+        if certain and deaths >= DEATHS:
+            self._condemned.append((image, final(fault, deaths), deaths, worker))
+        else:
+            self._alone.append(image)
+
+    def _land(self, number: int) -> None:
+        """End a flight; what has no outcome goes back to where it came from."""
+        flight = self._flights.pop(number)
+        if flight.alone:
+            self._alone.extend(flight.images.values())
+        elif flight.images:
+            self._plan.put_back(flight.images)
+        self._watcher.finished(number, flight.figures)
+
+    # what is kept
+
+    def _flush(self) -> None:
+        """Keep what is known, and tell of it; what the disk does not take is kept later."""
+        self._flushed = self._clock()
+        try:
+            while self._condemned:
+                self._condemn(*self._condemned[0])
+                del self._condemned[0]
+            for record in self._records:
+                if record.status == "done" and self._was_quarantined(record.name):
+                    take_out_of_quarantine(self._quarantine, record.name)
+            self._manifest.append(self._records)
+        except TRANSIENT as error:
+            self._blocked = True
+            self._wait(error)
+            return
+        if self._blocked:
+            self._blocked = False
+            self._go_on()
+        kept, self._records = self._records, []
+        self._events.say_all([self._count(record) for record in kept])
+
+    def _condemn(self, image: ImageTask, fault: Fault, deaths: int, worker: str) -> None:
+        try:
+            data = self._input.read(image.name)
+        except NotFound:
+            data = None
+        except TRANSIENT:
+            raise
+        except StackctlError:
+            data = None
+        fault = put_into_quarantine(
+            self._quarantine, self._order, image.name, data, fault, worker=worker, deaths=deaths
+        )
+        outcome = Outcome(image.name, "quarantined", code=fault.code, reason=fault.reason)
+        self._records.append(self._record(image, outcome, worker))
+
+    def _was_quarantined(self, name: str) -> bool:
+        latest = self._manifest.latest(name)
+        return latest is not None and latest.status == "quarantined"
+
+    def _record(self, image: ImageTask, outcome: Outcome, worker: str) -> Record:
+        return Record(
+            name=image.name,
+            stem=image.output_stem,
+            size=image.size,
+            stamp=image.stamp,
+            recipe=self._order.recipe,
+            model_digest=self._order.model.digest,
+            status="quarantined" if outcome.status == "quarantined" else "done",
+            input_digest=outcome.input_digest,
+            output=outcome.output,
+            output_digest=outcome.output_digest,
+            output_size=outcome.output_size,
+            output_stamp=outcome.output_stamp,
+            code=UNCHANGED if outcome.status == "unchanged" else outcome.code,
+            reason=outcome.reason,
+            seconds=outcome.seconds,
+            pixels=outcome.pixels,
+            out_pixels=outcome.out_pixels,
+            worker=worker,
+            run=self._order.run,
+        )
+
+    def _count(self, record: Record) -> tuple[EventName, dict[str, object]]:
+        """Count a record that is kept, and return what is told of it."""
+        status = record.status if record.code != UNCHANGED else "skipped"
+        match status:
+            case "done":
+                self.counts.done += 1
+            case "skipped":
+                self.counts.skipped += 1
+            case _:
+                self.counts.quarantined += 1
+        self._pace.finished(record.pixels)
+        facts = {
+            "name": record.name,
+            "status": status,
+            "seconds": record.seconds,
+            "pixels": record.pixels,
+            "out_pixels": record.out_pixels,
+            "output": record.output,
+            "code": record.code,
+            "reason": record.reason,
+        }
+        return "image", {name: value for name, value in facts.items() if value != ""}
+
+    # what is told
+
+    def _wait(self, error: Exception) -> None:
+        self._wait_for(str(getattr(error, "message", error)))
+
+    def _wait_for(self, why: str) -> None:
+        if self._patience.failed(why):
+            self._events.say("waiting", why=why)
+
+    def _go_on(self) -> None:
+        if self._patience.succeeded():
+            self._events.say("resumed")
+
+    def _tell_progress(self, *, now: bool = False) -> None:
+        if not now and self._clock() - self._told < PROGRESS_SECONDS:
+            return
+        self._told = self._clock()
+        images, pixels = self._pace.speeds()
+        counts = self.counts
+        cost = self._plan.remaining()[1] + sum(flight.cost for flight in self._flights.values())
+        eta = self._pace.eta(cost, self._cluster.workers)
+        figures: dict[str, float | None] = {
+            "done": counts.done,
+            "skipped": counts.skipped,
+            "quarantined": counts.quarantined,
+            "pending": max(0, counts.pending - counts.done - counts.skipped - counts.quarantined),
+            "images_per_s": round(images, 3),
+            "pixels_per_s": round(pixels),
+            "eta_s": None if eta is None else round(eta, 1),
+            "workers": self._cluster.workers,
+        }
+        self._events.say("progress", **figures)
+        self._watcher.progress(figures)

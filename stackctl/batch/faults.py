@@ -1,0 +1,122 @@
+"""What goes wrong with an image, in a word and a sentence, and the quarantine where it ends with its reason."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from stackctl.batch.events import now
+from stackctl.store.errors import CannotWrite, NoSpace, StoreGone
+
+if TYPE_CHECKING:
+    from stackctl.batch.order import Order
+    from stackctl.store.places import Place
+
+KILLS = "kills_worker"
+TIMEOUT = "timeout"
+DEATHS = 3
+"""How often workers may die on an image before it is quarantined."""
+REASON = ".json"
+"""What a reason's name has behind the image's."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why an image cannot be upscaled: ``code`` for machines, ``reason`` for people."""
+
+    code: str
+    reason: str
+
+
+def explain(error: Exception) -> Fault:
+    """Return what an exception says of the image that it came from."""
+    if isinstance(error, MemoryError):
+        return Fault("out_of_memory", "There is not enough memory for it.")
+    text = str(getattr(error, "message", "") or error) or type(error).__name__
+    code = getattr(error, "code", None)
+    return Fault(code if isinstance(code, str) else "internal", text)
+
+
+def death(seconds: float, limit: float) -> Fault:
+    """Return why a worker died that had worked on an image for ``seconds``; ``limit`` is what one image may take."""
+    if seconds >= limit:
+        return Fault(TIMEOUT, f"It was not done after {limit:g} s, and its worker was ended.")
+    return Fault(KILLS, "The worker died while it worked on it (it crashed, ran out of memory or was killed).")
+
+
+def final(fault: Fault, deaths: int) -> Fault:
+    """Return the fault of an image on which workers died too often."""
+    return replace(fault, reason=f"Workers died on it {deaths} times. The last time: {fault.reason}")
+
+
+def put_into_quarantine(
+    quarantine: Place,
+    order: Order,
+    name: str,
+    data: bytes | None,
+    fault: Fault,
+    *,
+    worker: str = "",
+    input_digest: str = "",
+    deaths: int = 0,
+) -> Fault:
+    """Keep a copy of an image that cannot be upscaled, and beside it why; done twice it is the same.
+
+    Args:
+        quarantine: where.
+        order: of the run.
+        name: of the image.
+        data: its bytes; None where it cannot or should not be read: then the reason stands alone.
+        fault: why.
+        worker: that tried it.
+        input_digest: of its bytes.
+        deaths: how many workers died on it.
+
+    Returns:
+        The fault, which says so where the quarantine did not take it.
+
+    Raises:
+        NoSpace: there is no room.
+        StoreGone: the place does not answer.
+    """
+    document = {
+        "schema_version": 1,
+        "name": name,
+        "input": f"{order.input.rstrip('/')}/{name}",
+        "code": fault.code,
+        "reason": fault.reason,
+        "input_digest": input_digest,
+        "copied": data is not None,
+        "model": {"name": order.model.name, "version": order.model.version, "digest": order.model.digest},
+        "options": order.imaging_options,
+        "run": order.run,
+        "worker": worker,
+        "worker_deaths": deaths,
+        "at": now(),
+    }
+    try:
+        if data is not None:
+            quarantine.write(name, data)
+        quarantine.write(name + REASON, (json.dumps(document, indent=2) + "\n").encode())
+    except NoSpace:
+        raise
+    except CannotWrite as error:
+        return replace(fault, reason=f"{fault.reason} No copy could be kept: {error.message}")
+    return fault
+
+
+def take_out_of_quarantine(quarantine: Place, name: str) -> None:
+    """Remove an image and its reason: it was upscaled after all. What cannot be removed stays.
+
+    Raises:
+        StoreGone: the place does not answer.
+    """
+    for each in (name, name + REASON):
+        with contextlib.suppress(CannotWrite):
+            quarantine.delete(each)
+
+
+TRANSIENT = (NoSpace, StoreGone)
+"""What passes: the same call may succeed later."""
