@@ -16,7 +16,8 @@ import os
 import shutil
 import sqlite3
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,14 @@ from stackctl.backup.closure import LiveObjects, closure
 from stackctl.backup.events import Events
 from stackctl.backup.events import to_stdout as tell
 from stackctl.backup.manifest import sha256_of
-from stackctl.backup.repository import Snapshot, write_document
+from stackctl.backup.repository import Busy, Snapshot, write_document
 from stackctl.backup.restore_places import Live, Only, data_of, find, objects_of
 from stackctl.errors import StackctlError
 from stackctl.store.urls import ObjectInfo, open_store
 
 SURPLUS = "surplus.json"
+PATIENCE = 120.0
+PAUSE = 0.5
 STEPS = ("find", "plan", "apply", "check", "finish", "undo")
 
 
@@ -98,8 +101,7 @@ def plan(live: Live, snapshot: Snapshot, only: Only | None, tell: Events) -> dic
 
 def apply(live: Live, snapshot: Snapshot, only: Only | None, tell: Events) -> dict[str, Any]:
     """Put objects, data folders and then the databases into place; what they replace is kept. Nothing may write."""
-    live.repository.prepare()
-    with live.repository.lock("restore"):
+    with _locked(live, tell):
         counts: dict[str, dict[str, int]] = {}
         for bucket, wanted in objects_of(snapshot, only, live.settings).items():
             kept = live.kept / "objects" / bucket
@@ -141,7 +143,7 @@ def check(live: Live, snapshot: Snapshot, only: Only | None, tell: Events) -> di
 
 def finish(live: Live, snapshot: Snapshot, only: Only | None, tell: Events) -> dict[str, Any]:
     """Remove artifacts that the restored database does not know, and let go of what was kept."""
-    with live.repository.lock("restore"):
+    with _locked(live, tell):
         noted = live.kept / SURPLUS
         removed = 0
         if only is None and noted.is_file():
@@ -188,7 +190,7 @@ def _state(info: ObjectInfo) -> list[str]:
 
 def undo(live: Live, tell: Events) -> dict[str, Any]:
     """Bring back what a restore replaced: databases first (their objects are all still there), then objects."""
-    with live.repository.lock("restore"):
+    with _locked(live, tell):
         names = databases.bring_back(live.databases)
         count = 0
         for folder in sorted((live.kept / "objects").glob("*")):
@@ -198,6 +200,24 @@ def undo(live: Live, tell: Events) -> dict[str, Any]:
             count += objects.bring_back(live.data, live.kept / "data")
         shutil.rmtree(live.kept, ignore_errors=True)
     return {"databases": names, "objects": count}
+
+
+@contextlib.contextmanager
+def _locked(live: Live, tell: Events) -> Iterator[None]:
+    """Hold the repository; what is at work in it, as the rest of a restore that was killed, is waited for."""
+    live.repository.prepare()
+    deadline = time.monotonic() + PATIENCE
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(live.repository.lock("restore"))
+                break
+            except Busy as error:
+                if time.monotonic() > deadline:
+                    raise
+                tell("step", name="lock", done=0, total=0, text=error.message)
+                time.sleep(PAUSE)
+        yield
 
 
 def _writable(folder: Path) -> bool:
