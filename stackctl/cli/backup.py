@@ -158,16 +158,15 @@ def _table(found: dict[str, Any]) -> RenderableType:
     if not found["snapshots"]:
         return "There is no snapshot yet. Take one with `stackctl backup`."
     table = Table(box=None, pad_edge=False)
-    for title, justify in (("Snapshot", "left"), ("Taken", "left"), ("Files", "right"), ("Size", "right")):
-        table.add_column(title, justify="right" if justify == "right" else "left", no_wrap=True)
-    for title in ("New", "State", "Kept as"):
-        table.add_column(title, justify="right" if title == "New" else "left")
-    for each in found["snapshots"]:
-        state = "[red]damaged[/]" if each["damaged"] else "[green]verified[/]" if each["verified"] else "not verified"
-        sizes = [bytes_in_words(each[key]) for key in ("bytes", "new_bytes")]
-        table.add_row(
-            each["id"], _when(each["at"]), str(each["files"] or "–"), *sizes, state, ", ".join(each["keep"]) or "–"
+    for title in ("Snapshot", "Files", "Size", "New", "State", "Kept as"):
+        table.add_column(
+            title, justify="right" if title in {"Files", "Size", "New"} else "left", no_wrap=title != "Kept as"
         )
+    for each in found["snapshots"]:
+        state = "[red]damaged[/]" if each["damaged"] else "[green]verified[/]" if each["verified"] else "unproven"
+        sizes = [bytes_in_words(each[key]) for key in ("bytes", "new_bytes")]
+        kept = ", ".join(why for why in each["keep"] if why != "last verified") or "–"
+        table.add_row(each["id"], str(each["files"] or "–"), *sizes, state, kept)
     return table
 
 

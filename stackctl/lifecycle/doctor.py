@@ -32,7 +32,9 @@ class Check:
 def doctor(stack: Stack, engine: Engine) -> list[Check]:
     """Run every check; none of them changes anything."""
     checks: tuple[Callable[[Stack, Engine], Check], ...] = (_engine, _images, _ports, _disk_and_memory, _secrets)
-    return [_guarded(check, stack, engine) for check in checks]
+    from stackctl.lifecycle.doctor_backup import backup_checks
+
+    return [*(_guarded(check, stack, engine) for check in checks), *backup_checks(stack, engine)]
 
 
 def _guarded(check: Callable[[Stack, Engine], Check], stack: Stack, engine: Engine) -> Check:

@@ -75,6 +75,9 @@ def docker_environment(stack: Stack, images: dict[str, str]) -> dict[str, str]:
         files.append("compose.gpu.yaml")
     if (stack.home / "secrets" / "mlflow_token").is_file():
         files.append("compose.token.yaml")
+    copies = _keys_of_copies(stack)
+    if copies:
+        files.append("compose.copies.yaml")
     if (stack.home / "compose.override.yaml").is_file():
         files.append("compose.override.yaml")
     return {
@@ -89,6 +92,7 @@ def docker_environment(stack: Stack, images: dict[str, str]) -> dict[str, str]:
         "STACKCTL_REGISTRY_URI": "" if bundled_mlflow else stack.endpoints.registry,
         "STACKCTL_MLFLOW_ARTIFACTS": _bucket_of_artifacts(stack),
         "STACKCTL_SERVING_STAGING_URL": "http://serving-staging:8888" if settings.serving.staging else "",
+        **copies,
         "STACKCTL_BACKUP_VOLUME": settings.backup.target or "backup-data",
         **{f"STACKCTL_IMAGE_{name.upper()}": reference for name, reference in sorted(images.items())},
         **{f"STACKCTL_MEMORY_{name.upper()}": limit for name, limit in settings.memory},
@@ -162,6 +166,19 @@ def _go_memory(limit: str) -> str:
 def _bucket_of_artifacts(stack: Stack) -> str:
     """Return MLflow's destination in the store; the scheme is that of ``stackctl.store.mlflow_artifacts``."""
     return f"proxied-s3://{stack.settings.buckets.mlflow}"
+
+
+def _keys_of_copies(stack: Stack) -> dict[str, str]:
+    """Return the files that second copies of snapshots need and that are there; none where no copies are wanted."""
+    if not any(place for _, place in stack.settings.backup.copies):
+        return {}
+    keys = {
+        "STACKCTL_BACKUP_SSH_KEY": "backup_ssh_key",
+        "STACKCTL_BACKUP_KNOWN_HOSTS": "backup_known_hosts",
+        "STACKCTL_RESTIC_PASSWORD": "restic_password",
+        "STACKCTL_RESTIC_CREDENTIALS": "restic_credentials",
+    }
+    return {name: f"./secrets/{file}" for name, file in keys.items() if (stack.home / "secrets" / file).is_file()}
 
 
 def _quoted(value: str) -> str:
