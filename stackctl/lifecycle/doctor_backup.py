@@ -9,9 +9,9 @@ from stackctl.engines import Engine
 from stackctl.errors import StackctlError
 from stackctl.lifecycle.backup import schedule_report
 from stackctl.lifecycle.backup_status import read_freshness
+from stackctl.lifecycle.doctor import Check
 from stackctl.stack import Stack
 
-if TYPE_CHECKING:
 NEEDED_FILES = {"rsync": ("backup_ssh_key", "backup_known_hosts"), "restic": ("restic_password",)}
 
 
