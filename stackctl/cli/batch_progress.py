@@ -87,11 +87,18 @@ def preparing(screen: Terminal, style: ProgressStyle) -> Iterator[Callable[[str,
         yield progress
 
 
+def printable(text: str) -> str:
+    """Return text that may be shown on a terminal: names of files can hold anything."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def sentence(event: dict[str, Any]) -> tuple[str, bool] | None:
     """Return what a person should read of an event, and whether it is a warning; None: nothing."""
     match event.get("event"):
         case "image" if event.get("status") == "quarantined":
-            return f"{event.get('name')}: {event.get('reason') or event.get('code')} (quarantined)", True
+            return printable(f"{event.get('name')}: {event.get('reason') or event.get('code')} (quarantined)"), True
         case "worker" if event.get("state") == "died":
             return f"Worker {event.get('name')} died; another one takes over.", True
         case "waiting":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stackctl.cli.batch_progress import clock, counted, pixels
+from stackctl.cli.batch_progress import clock, counted, pixels, printable
 from stackctl.cli.output import Terminal
 
 if TYPE_CHECKING:
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
     from stackctl.batch.runs import Run, RunState
 
+NAMED = 20
+"""Images in quarantine that a printed report names."""
+SLOWEST = 3
+ENDS = {"ok": "done", "threshold": "ended early", "cancelled": "cancelled", "failed": "failed"}
 COLORS = {
     "starting": "cyan",
     "running": "cyan",
@@ -104,6 +108,47 @@ def _model(order: dict[str, Any]) -> str:
     return f"{model.get('name', '–')} version {model.get('version', '–')}"
 
 
+def report_table(run: Run, document: dict[str, Any]) -> RenderableType:
+    """Return a report, as ``report.json`` has it."""
+    from rich.table import Table
+    from rich.text import Text
+
+    figures = document["figures"]
+    grid = Table.grid(padding=(0, 2))
+    grid.add_row(
+        "run", f"{run.id}, {ENDS.get(document['status'], document['status'])} after {clock(figures['seconds'])}"
+    )
+    speed = f"{figures['images_per_s']:.2f} images/s, {pixels(figures['pixels_per_s'])}/s"
+    grid.add_row("done", counted(figures["done"], "image") + (f" ({speed})" if figures["done"] else ""))
+    for name, title in (
+        ("unchanged", "unchanged"),
+        ("skipped", "done before"),
+        ("known_bad", "known to be bad"),
+        ("left", "left"),
+    ):
+        if figures[name]:
+            grid.add_row(title, counted(figures[name], "image"))
+    if figures["quarantined"]:
+        reasons = ", ".join(f"{count:,} {code}" for code, count in document["reasons"].items())
+        grid.add_row("quarantined", f"{counted(figures['quarantined'], 'image')}: {reasons}")
+        for image in document["quarantined"][:NAMED]:
+            grid.add_row("", Text(printable(f"{image['name']}: {image['reason']}"), "red"))
+        if figures["quarantined"] > NAMED:
+            grid.add_row("", f"and {figures['quarantined'] - NAMED:,} more, in report.html")
+    if document["slowest"]:
+        slowest = (f"{printable(image['name'])} {image['seconds']:.2f} s" for image in document["slowest"][:SLOWEST])
+        grid.add_row("slowest", Text(", ".join(slowest)))
+    model = document["model"]
+    grid.add_row("model", f"{model['name']} version {model['version']} ({model['digest'][:19]})")
+    grid.add_row("results", Text(document["output"]))
+    if figures["quarantined"] or figures["known_bad"]:
+        grid.add_row("quarantine", Text(document["quarantine"]))
+    for title, name in (("contact sheet", "contact-sheet.jpg"), ("report", "report.html")):
+        if (run.folder / name).is_file():
+            grid.add_row(title, Text(str(run.folder / name)))
+    return grid
+
+
 def print_report(screen: Terminal, run: Run, document: dict[str, Any]) -> None:
-    """Print a report."""
-    screen.line(f"{run.id}: {document}")
+    """Print a report on standard output."""
+    screen.console().print(report_table(run, document), soft_wrap=True)
