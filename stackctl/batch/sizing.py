@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-MIB = 2**20
-LEAST_MEMORY = 700 * MIB
-"""Of one worker process: libraries and a loaded network (about 300 MiB), and an image of some megapixels."""
+LEAST_MEMORY = 1536 * 2**20
+"""Bytes for one worker process where there are fewer of them than processors for its sake: enough for a 12-megapixel
+photo enlarged four times to PNG."""
 MEMORY_SHARE = 0.8
 """Share of the memory that all worker processes may use together."""
-THREADS = 2
-"""Of one worker process where there are enough processors; measured, see the decision on sizes."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +30,15 @@ class Sizes:
 def sizes(workers: int | Literal["auto"], cpus: int, memory: int) -> Sizes:
     """Return the sizes for ``cpus`` processors and ``memory`` bytes that are free.
 
+    One process per processor: while one of them decodes, encodes or writes, the others compute. Threads share that out
+    less well; they only take processors that memory leaves without a process.
+
     Args:
         workers: how many processes were asked for; ``auto`` chooses by what was measured.
         cpus: what the scheduler grants (``imaging.cpu.usable_cores``: affinity and cgroup quota).
         memory: bytes (what is free, or the cgroup's limit where that is less).
     """
     usable = int(memory * MEMORY_SHARE)
-    wanted = min(cpus // THREADS, usable // LEAST_MEMORY) if workers == "auto" else workers
+    wanted = min(cpus, usable // LEAST_MEMORY) if workers == "auto" else workers
     processes = max(1, wanted)
     return Sizes(processes, max(1, cpus // processes), usable // processes)

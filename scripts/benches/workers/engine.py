@@ -21,11 +21,11 @@ def pin(cores: int) -> None:
     cv2.setNumThreads(cores)
 
 
-def load(network: str, cache: str, precision: str = "fp32") -> None:
+def load(network: str, cache: str, precision: str = "fp32", threads: int | None = None) -> None:
     """Load a network."""
     from stackctl.imaging import Network
 
-    _loaded["network"] = Network.load(network, precision=precision, cache_dir=cache, bf16_allowed=True)
+    _loaded["network"] = Network.load(network, precision=precision, threads=threads, cache_dir=cache, bf16_allowed=True)
 
 
 def has_bf16() -> bool:

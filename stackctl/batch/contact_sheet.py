@@ -1,0 +1,139 @@
+"""One JPEG that shows what a run did: some images whole, and their richest detail before and after."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stackctl.batch.manifest import Record
+from stackctl.errors import StackctlError
+from stackctl.store.places import Place
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FILE = "contact-sheet.jpg"
+MOST = 24
+SIDE = 168
+"""Pixels of each of a cell's three pictures."""
+GAP = 12
+LABEL = 22
+COLUMNS = 3
+MOST_PIXELS = 250_000_000
+"""Results with more pixels are left out: they would have to be decoded whole."""
+SECONDS = 15.0
+"""No further image is begun after so long."""
+_PAPER, _INK = (250, 250, 248), (60, 60, 64)
+Pixels = NDArray[np.uint8]
+
+
+def write(file: Path, records: Sequence[Record], inputs: Place, outputs: Place) -> int:
+    """Write the sheet of up to ``MOST`` of these results; return how many are on it (with 0 there is no file)."""
+    cells = list(_cells(records, inputs, outputs))
+    if not cells:
+        return 0
+    columns = min(COLUMNS, len(cells))
+    width, height = 3 * SIDE + 2 + GAP, SIDE + LABEL + GAP
+    from PIL import Image
+
+    rows = -(-len(cells) // columns)
+    sheet = Image.new("RGB", (columns * width + GAP, rows * height + GAP), _PAPER)
+    for number, cell in enumerate(cells):
+        sheet.paste(cell, (GAP + number % columns * width, GAP + number // columns * height))
+    temporary = file.with_name(f".partial-{file.name}")
+    sheet.save(temporary, "JPEG", quality=88)
+    temporary.replace(file)
+    return len(cells)
+
+
+def _cells(records: Sequence[Record], inputs: Place, outputs: Place) -> Iterator[Image]:
+    began, made = time.monotonic(), 0
+    for record in records:
+        if made == MOST or time.monotonic() - began > SECONDS:
+            return
+        if record.out_pixels > MOST_PIXELS:
+            continue
+        try:
+            before, after = _decoded(inputs.read(record.name)), _decoded(outputs.read(record.output))
+        except (StackctlError, OSError, MemoryError):  # changed or gone since; the sheet shows the others
+            continue
+        if before is not None and after is not None:
+            made += 1
+            yield _cell(record, before, after)
+
+
+def _cell(record: Record, before: Pixels, after: Pixels) -> Image:
+    """Return a picture of the whole result, and the same detail of input and result, with a caption."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    factor = after.shape[1] / before.shape[1]
+    side = max(1, min(round(SIDE / factor), *before.shape[:2]))
+    top, left = _richest(before, side)
+    detail = before[top : top + side, left : left + side]
+    large = round(side * factor)
+    y, x = (
+        min(round(start * factor), max(0, limit - large))
+        for start, limit in zip((top, left), after.shape[:2], strict=False)
+    )
+    cell = Image.new("RGB", (3 * SIDE + 2, SIDE + LABEL), _PAPER)
+    for number, part in enumerate((after, detail, after[y : y + large, x : x + large])):
+        picture = _fitted(part, nearest=number == 1)
+        place = (number * (SIDE + 1) + (SIDE - picture.width) // 2, (SIDE - picture.height) // 2)
+        cell.paste(picture, place)
+    name = record.name.encode(errors="surrogateescape").decode(errors="replace")
+    sizes = f"{before.shape[1]}×{before.shape[0]} → {after.shape[1]}×{after.shape[0]}"
+    font = ImageFont.load_default(13)
+    draw = ImageDraw.Draw(cell)
+    room = 3 * SIDE - draw.textlength(sizes, font)
+    draw.text((0, SIDE + 3), _shortened(name, room - 2 * GAP, draw, font), fill=_INK, font=font)
+    draw.text((room, SIDE + 3), sizes, fill=_INK, font=font)
+    return cell
+
+
+def _fitted(part: Pixels, *, nearest: bool) -> Image:
+    """Return a picture no larger than ``SIDE``; details of an input are enlarged without smoothing."""
+    import cv2
+    from PIL import Image
+
+    height, width = part.shape[:2]
+    scale = SIDE / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST if nearest else cv2.INTER_CUBIC
+    return Image.fromarray(cv2.resize(part, size, interpolation=way))
+
+
+def _richest(pixels: Pixels, side: int) -> tuple[int, int]:
+    """Return top and left of the square of ``side`` pixels with the strongest edges."""
+    import cv2
+
+    edges = np.abs(cv2.Laplacian(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.CV_32F))
+    sums = cv2.integral(edges)
+    totals = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    top, left = np.unravel_index(int(np.argmax(totals)), totals.shape)
+    return int(top), int(left)
+
+
+def _decoded(data: bytes) -> Pixels | None:
+    """Return H×W×3 uint8 sRGB, upright, or None where it cannot be decoded."""
+    import cv2
+
+    try:
+        found: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None
+    return None if found is None else cv2.cvtColor(found, cv2.COLOR_BGR2RGB)
+
+
+def _shortened(text: str, room: float, draw: Any, font: Any) -> str:
+    """Return a caption that fits, its end kept: that is what differs."""
+    text = text.replace("\n", " ")
+    if draw.textlength(text, font) <= room:
+        return text
+    while text and draw.textlength(f"…{text}", font) > room:
+        text = text[1:]
+    return f"…{text}"
