@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import RenderableType
+    from rich.text import Text
 
     from stackctl.batch.runs import Run, RunState
 
@@ -28,6 +29,26 @@ COLORS = {
     "failed": "red",
     "died": "red",
 }
+
+
+class _Sheet:
+    """Titles and values below each other; a long value is never cut."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[str, str, str]] = []
+
+    def row(self, title: str, value: str, color: str = "") -> None:
+        """Add a line; an empty title goes on with the one before."""
+        lines = value.splitlines() or [""]
+        self._rows += [(title if number == 0 else "", line, color) for number, line in enumerate(lines)]
+
+    def text(self) -> Text:
+        """Return all lines."""
+        from rich.text import Text
+
+        width = max(len(title) for title, _, _ in self._rows) + 2
+        parts = [(f"{title:<{width}}", value, color) for title, value, color in self._rows]
+        return Text("\n").join(Text.assemble(title, (value, color)) for title, value, color in parts)
 
 
 def runs_table(runs: Sequence[tuple[Run, RunState]]) -> RenderableType:
@@ -53,45 +74,39 @@ def runs_table(runs: Sequence[tuple[Run, RunState]]) -> RenderableType:
 
 def state_table(run: Run, state: RunState) -> RenderableType:
     """Return what is known of one run."""
-    from rich.table import Table
-    from rich.text import Text
-
     order = run.order()
-    grid = Table.grid(padding=(0, 2))
-    grid.add_row("run", run.id)
-    grid.add_row("state", Text(state.phase, COLORS[state.phase]))
+    sheet = _Sheet()
+    sheet.row("run", run.id)
+    sheet.row("state", state.phase, COLORS[state.phase])
     if state.message:
-        grid.add_row("", Text(state.message))
+        sheet.row("", state.message)
     if state.hint:
-        grid.add_row("", Text(f"→ {state.hint}"))
-    grid.add_row("images", _counts(state))
+        sheet.row("", f"→ {state.hint}")
+    sheet.row("images", _counts(state))
     if state.live and state.images_per_s:
         eta = f", ETA {clock(state.eta_s)}" if state.eta_s is not None else ""
-        grid.add_row("speed", f"{state.images_per_s:.2f} images/s, {pixels(state.pixels_per_s)}/s{eta}")
+        sheet.row("speed", f"{state.images_per_s:.2f} images/s, {pixels(state.pixels_per_s)}/s{eta}")
     if state.live and state.workers:
-        grid.add_row("workers", str(state.workers))
-    grid.add_row("model", _model(order))
+        sheet.row("workers", str(state.workers))
+    sheet.row("model", _model(order))
     for name in ("input", "output"):
-        grid.add_row(name, Text(str(order.get(name, "–"))))
-    grid.add_row("folder", Text(str(run.folder)))
-    return grid
+        sheet.row(name, str(order.get(name, "–")))
+    sheet.row("folder", str(run.folder))
+    return sheet.text()
 
 
 def plan_table(run: Run, state: RunState) -> RenderableType:
     """Return what a run would do."""
-    from rich.table import Table
-    from rich.text import Text
-
     order = run.order()
-    grid = Table.grid(padding=(0, 2))
-    grid.add_row("to do", f"{counted(state.pending, 'image')}, about {pixels(state.pixels)}")
-    grid.add_row("done before", f"{state.skipped:,}")
+    sheet = _Sheet()
+    sheet.row("to do", f"{counted(state.pending, 'image')}, about {pixels(state.pixels)}")
+    sheet.row("done before", f"{state.skipped:,}")
     if state.known_bad:
-        grid.add_row("known to be bad", f"{state.known_bad:,} (tried again with --retry-failed)")
-    grid.add_row("model", _model(order))
+        sheet.row("known to be bad", f"{state.known_bad:,} (tried again with --retry-failed)")
+    sheet.row("model", _model(order))
     for name in ("input", "output"):
-        grid.add_row(name, Text(str(order.get(name, "–"))))
-    return grid
+        sheet.row(name, str(order.get(name, "–")))
+    return sheet.text()
 
 
 def _counts(state: RunState) -> str:
@@ -110,16 +125,10 @@ def _model(order: dict[str, Any]) -> str:
 
 def report_table(run: Run, document: dict[str, Any]) -> RenderableType:
     """Return a report, as ``report.json`` has it."""
-    from rich.table import Table
-    from rich.text import Text
-
-    figures = document["figures"]
-    grid = Table.grid(padding=(0, 2))
-    grid.add_row(
-        "run", f"{run.id}, {ENDS.get(document['status'], document['status'])} after {clock(figures['seconds'])}"
-    )
+    figures, sheet = document["figures"], _Sheet()
+    sheet.row("run", f"{run.id}, {ENDS.get(document['status'], document['status'])} after {clock(figures['seconds'])}")
     speed = f"{figures['images_per_s']:.2f} images/s, {pixels(figures['pixels_per_s'])}/s"
-    grid.add_row("done", counted(figures["done"], "image") + (f" ({speed})" if figures["done"] else ""))
+    sheet.row("done", counted(figures["done"], "image") + (f" ({speed})" if figures["done"] else ""))
     for name, title in (
         ("unchanged", "unchanged"),
         ("skipped", "done before"),
@@ -127,26 +136,26 @@ def report_table(run: Run, document: dict[str, Any]) -> RenderableType:
         ("left", "left"),
     ):
         if figures[name]:
-            grid.add_row(title, counted(figures[name], "image"))
+            sheet.row(title, counted(figures[name], "image"))
     if figures["quarantined"]:
         reasons = ", ".join(f"{count:,} {code}" for code, count in document["reasons"].items())
-        grid.add_row("quarantined", f"{counted(figures['quarantined'], 'image')}: {reasons}")
+        sheet.row("quarantined", f"{counted(figures['quarantined'], 'image')}: {reasons}")
         for image in document["quarantined"][:NAMED]:
-            grid.add_row("", Text(printable(f"{image['name']}: {image['reason']}"), "red"))
+            sheet.row("", printable(f"{image['name']}: {image['reason']}"), "red")
         if figures["quarantined"] > NAMED:
-            grid.add_row("", f"and {figures['quarantined'] - NAMED:,} more, in report.html")
+            sheet.row("", f"and {figures['quarantined'] - NAMED:,} more, in report.html")
     if document["slowest"]:
         slowest = (f"{printable(image['name'])} {image['seconds']:.2f} s" for image in document["slowest"][:SLOWEST])
-        grid.add_row("slowest", Text(", ".join(slowest)))
+        sheet.row("slowest", ", ".join(slowest))
     model = document["model"]
-    grid.add_row("model", f"{model['name']} version {model['version']} ({model['digest'][:19]})")
-    grid.add_row("results", Text(document["output"]))
+    sheet.row("model", f"{model['name']} version {model['version']} ({model['digest'][:19]})")
+    sheet.row("results", document["output"])
     if figures["quarantined"] or figures["known_bad"]:
-        grid.add_row("quarantine", Text(document["quarantine"]))
+        sheet.row("quarantine", document["quarantine"])
     for title, name in (("contact sheet", "contact-sheet.jpg"), ("report", "report.html")):
         if (run.folder / name).is_file():
-            grid.add_row(title, Text(str(run.folder / name)))
-    return grid
+            sheet.row(title, str(run.folder / name))
+    return sheet.text()
 
 
 def print_report(screen: Terminal, run: Run, document: dict[str, Any]) -> None:
