@@ -161,11 +161,11 @@ class Coordinator:
         try:
             status, counts = self._work(manifest, plan, settled, tracking)
         except BaseException:
-            self._finish(manifest, tracking, "failed", plan.planned, None)
+            self._finish(manifest, tracking, "failed", plan.planned)
             raise
         finally:
             plan.close()
-        self._finish(manifest, tracking, status, plan.planned, counts)
+        self._finish(manifest, tracking, status, plan.planned)
         return self._ended(status, counts)
 
     def _work(self, manifest: Manifest, plan: Plan, settled: Any, tracking: Tracking) -> tuple[Verdict, Counts]:
@@ -258,23 +258,23 @@ class Coordinator:
         hashed = environment_hash() if self._order.scheduler is not None else None
         return Job(self._order, parcel, threads, environment_hash=hashed)
 
-    def _finish(
-        self, manifest: Manifest, tracking: Tracking, status: str, planned: Planned, counts: Counts | None
-    ) -> None:
+    def _finish(self, manifest: Manifest, tracking: Tracking, status: str, planned: Planned) -> None:
         """Write the report and give it to MLflow; a report that cannot be written does not undo the run."""
-        made: Any = None
-        with contextlib.suppress(StackctlError, OSError, ImportError):
-            from stackctl.batch import report as reports
+        from stackctl.batch import contact_sheet
+        from stackctl.batch import report as reports
 
-            made = reports.write(
-                self._folder, manifest, self._order, status, planned, counts, time.monotonic() - self._began
-            )
-        names = ("manifest.jsonl.gz", "report.html", "report.json", "contact-sheet.jpg")
+        made = None
+        spent = time.monotonic() - self._began
+        try:
+            places = (self._input, self._output)
+            made = reports.write(self._folder, manifest, self._order, status, planned, spent, places)
+        except Exception as error:  # noqa: BLE001 - the images are done, whatever became of the report
+            self._events.say("note", text=f"The report could not be written: {error}")
+        names = (reports.MANIFEST, reports.HTML, reports.JSON, contact_sheet.FILE)
         tracking.end(status, made, [self._folder / name for name in names])
-        left = tracking.close(0.0 if self._stop() else DELIVERY_SECONDS)
-        if left:
+        if tracking.close(0.0 if self._stop() else DELIVERY_SECONDS):
             self._events.say(
-                "note", text="MLflow has not got everything of this run; the next batch command brings it."
+                "note", text="MLflow has not got everything of this run: the next batch command brings it."
             )
 
     def _ended(self, status: Verdict, counts: Counts) -> Ended:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from distributed import WorkerPlugin, get_worker
@@ -17,6 +19,12 @@ if TYPE_CHECKING:
     from distributed import Worker
 
     from stackctl.batch.plan import ImageTask
+
+
+THREADS_VARIABLE = "STACKCTL_BATCH_THREADS"
+"""Threads of inference on a worker that was there before the run."""
+MEMORY_SHARE = 0.9
+"""Share of a worker's memory limit that one image may need; above the limit Dask ends the worker."""
 
 
 def plugin_name(run: str) -> str:
@@ -77,11 +85,17 @@ class BatchPlugin(WorkerPlugin):
         try:
             if (wanted := self.job.environment_hash) is not None:
                 check_environment(wanted, self._worker.address)
-            self._bench = Workbench.open(self.job, worker=self._worker.address)
+            self._bench = Workbench.open(self._fitted(), worker=self._worker.address)
         except StackctlError as error:
             self._problem = error
         except Exception as error:  # noqa: BLE001 - said where a batch is begun
             self._problem = StackctlError(f"The network cannot be loaded on a worker: {error}")
+
+    def _fitted(self) -> Job:
+        """Return the job with this worker's own threads and memory."""
+        limit = self._worker.memory_manager.memory_limit or 0
+        threads = self.job.threads or int(os.environ.get(THREADS_VARIABLE) or 0) or None
+        return replace(self.job, threads=threads, max_memory=int(limit * MEMORY_SHARE))
 
 
 def check_environment(wanted: str, worker: str) -> None:
