@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -251,19 +252,29 @@ def _is_naming(error: OSError) -> bool:
 def _in_parallel(
     items: Iterable[ObjectInfo], work: Callable[[ObjectInfo], Known | None]
 ) -> Iterator[tuple[ObjectInfo, Known | None]]:
-    """Yield each item with what ``work`` made of it, as it is done; the first failure ends all."""
+    """Yield each item with what ``work`` made of it, as it is done; after a failure what was begun is still yielded."""
     left = iter(items)
     running: dict[Future[Known | None], ObjectInfo] = {}
+    failure: BaseException | None = None
     with ThreadPoolExecutor(THREADS, thread_name_prefix="mirror") as threads:
         try:
             while True:
-                for item in left:
-                    running[threads.submit(work, item)] = item
-                    if len(running) >= 2 * THREADS:
-                        break
+                if failure is None:
+                    for item in islice(left, 2 * THREADS - len(running)):
+                        running[threads.submit(work, item)] = item
                 if not running:
-                    return
+                    break
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield running.pop(future), future.result()
+                    item = running.pop(future)
+                    if future.cancelled():
+                        continue
+                    if error := future.exception():
+                        failure = failure or error
+                        for other in running:
+                            other.cancel()
+                    else:
+                        yield item, future.result()
         finally:
             threads.shutdown(wait=True, cancel_futures=True)
+    if failure is not None:
+        raise failure
