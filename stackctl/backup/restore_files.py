@@ -47,6 +47,7 @@ class FolderPlace:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._changed: set[Path] = set()
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield its files, links not among them."""
@@ -68,6 +69,7 @@ class FolderPlace:
             shutil.copy2(file, fresh)
             flush(fresh)
             fresh.replace(target)
+            self._changed.add(target.parent)
         except BaseException:
             fresh.unlink(missing_ok=True)
             raise
@@ -96,6 +98,12 @@ class FolderPlace:
                 folder.rmdir()
                 continue
             return
+
+    def settle(self) -> None:
+        """Have the names of all that was put here on the disk; their content is there already."""
+        while self._changed:
+            folder = self._changed.pop()
+            flush(folder)
 
     def sweep(self) -> None:
         """Remove what interrupted copies left."""

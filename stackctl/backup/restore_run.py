@@ -29,6 +29,7 @@ from stackctl.backup.events import Events
 from stackctl.backup.events import to_stdout as tell
 from stackctl.backup.manifest import sha256_of
 from stackctl.backup.repository import Busy, Snapshot, write_document
+from stackctl.backup.restore_files import FolderPlace, Place
 from stackctl.backup.restore_places import Live, Only, data_of, find, objects_of
 from stackctl.errors import StackctlError
 from stackctl.store.urls import ObjectInfo, open_store
@@ -105,13 +106,10 @@ def apply(live: Live, snapshot: Snapshot, only: Only | None, tell: Events) -> di
         counts: dict[str, dict[str, int]] = {}
         for bucket, wanted in objects_of(snapshot, only, live.settings).items():
             kept = live.kept / "objects" / bucket
-            put = objects.put_back(live.bucket(bucket), wanted, kept, progress=_bar(tell, bucket, wanted))
-            counts[bucket] = asdict(put)
+            counts[bucket] = _put(live.bucket(bucket), wanted, kept, _bar(tell, bucket, wanted))
         data = data_of(snapshot, only)
         if data and _writable(live.folder / "data"):
-            live.data.sweep()
-            put = objects.put_back(live.data, data, live.kept / "data", progress=_bar(tell, "data", data))
-            counts["data"] = asdict(put)
+            counts["data"] = _put(live.data, data, live.kept / "data", _bar(tell, "data", data))
         if only is None:
             _note_surplus(live, snapshot)
         if only in (None, "db"):
@@ -158,13 +156,22 @@ def finish(live: Live, snapshot: Snapshot, only: Only | None, tell: Events) -> d
     return {"removed": removed, "snapshot": snapshot.id}
 
 
+def _put(place: Place, wanted: list[objects.Wanted], kept: Path, bar: Callable[[int], None]) -> dict[str, int]:
+    """Put files into place, and have them on the disk before anything that refers to them is."""
+    if isinstance(place, FolderPlace):
+        place.sweep()
+    put = objects.put_back(place, wanted, kept, progress=bar)
+    if isinstance(place, FolderPlace):
+        place.settle()
+    return asdict(put)
+
+
 def _place_databases(live: Live, snapshot: Snapshot, tell: Events) -> None:
     without_secret: list[str] = []
 
     def prepare(database: Path) -> None:
         without_secret.extend(databases.drop_foreign_webhooks(database, live.webhook_key))
 
-    os.sync()  # objects that the databases refer to are on the disk before the databases are
     for copy in databases.databases_in(snapshot.folder):
         databases.place(copy, live.databases, prepare=prepare)
         tell("step", name=copy.name, done=1, total=1)
@@ -195,7 +202,10 @@ def undo(live: Live, tell: Events) -> dict[str, Any]:
         count = 0
         for folder in sorted((live.kept / "objects").glob("*")):
             tell("step", name=folder.name, done=0, total=0)
-            count += objects.bring_back(live.bucket(folder.name), folder)
+            bucket = live.bucket(folder.name)
+            if isinstance(bucket, FolderPlace):
+                bucket.sweep()
+            count += objects.bring_back(bucket, folder)
         if (live.kept / "data").is_dir():
             count += objects.bring_back(live.data, live.kept / "data")
         shutil.rmtree(live.kept, ignore_errors=True)
