@@ -15,10 +15,6 @@ from stackctl.cli.completion import complete_batch_models
 from stackctl.cli.output import terminal
 
 app = typer.Typer(no_args_is_help=True, help="Upscale folders of images in parallel.")
-app.command()(batch_runs.status)
-app.command("list")(batch_runs.list_)
-app.command()(batch_runs.report)
-app.command()(batch_runs.cancel)
 
 
 class ResultFormat(StrEnum):
@@ -53,7 +49,13 @@ def run(
     *,
     inbound: Annotated[
         str | None,
-        typer.Option("-i", "--input", metavar="URL", help="Folder or s3://BUCKET/PREFIX (default: s3://inbound)."),
+        typer.Option(
+            "-i",
+            "--input",
+            metavar="URL",
+            help="Folder or s3://BUCKET/PREFIX (default: s3://inbound).",
+            envvar="STACKCTL_BATCH_RUN_INPUT",
+        ),
     ] = None,
     output: Annotated[
         str | None,
@@ -88,7 +90,10 @@ def run(
     ] = False,
     suffix: Annotated[str, typer.Option(help="Results are called NAME_SUFFIX.")] = "_out",
     image_format: Annotated[
-        ResultFormat, typer.Option("--format", help="Format of the results; auto: that of the input.")
+        ResultFormat,
+        typer.Option(
+            "--format", help="Format of the results; auto: that of the input.", envvar="STACKCTL_BATCH_RUN_FORMAT"
+        ),
     ] = ResultFormat.AUTO,
     outscale: Annotated[
         float, typer.Option("-s", "--outscale", min=0, help="Final scale; 0: the network's own.")
@@ -117,12 +122,13 @@ def run(
         ),
     ] = "batch",
     dashboard: Annotated[bool, typer.Option("--dashboard", help="Show Dask's dashboard, on loopback.")] = False,
-    progress_style: Style = ProgressStyle.AUTO,
+    progress: Style = ProgressStyle.AUTO,
 ) -> None:
     """Upscale all images of a folder or bucket that are new or changed; the rest was done before.
 
-    What is bad is quarantined with the reason and stops nothing. Ctrl-C finishes the images in flight and ends; a
-    second one ends at once. Whatever ends a run, the same command goes on where it stopped.
+    What is bad is quarantined with the reason and stops nothing.
+    Ctrl-C finishes the images in flight and ends; a second one ends at once.
+    Whatever ends a run, the same command goes on where it stopped.
     """
     from stackctl.errors import UsageError
     from stackctl.lifecycle.batch import Wanted, launch
@@ -156,12 +162,18 @@ def run(
         dashboard=dashboard,
     )
     stack, engine = screen.engine()
-    with preparing(screen, progress_style) as progress:
-        launched = launch(stack, engine, wanted, progress, screen.warn)
+    with preparing(screen, progress) as told:
+        launched = launch(stack, engine, wanted, told, screen.warn)
     if detach:
         batch_runs.leave(screen, stack, launched)
     else:
-        batch_runs.finish(screen, stack, engine, launched.run, progress_style, keep=not dry_run)
+        batch_runs.finish(screen, stack, engine, launched.run, progress, keep=not dry_run)
+
+
+app.command()(batch_runs.status)
+app.command("list")(batch_runs.list_)
+app.command()(batch_runs.report)
+app.command()(batch_runs.cancel)
 
 
 def _number(option: str, text: str) -> int | None:

@@ -38,7 +38,7 @@ def status(
     context: typer.Context,
     run: RunWord = None,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the run ends.")] = False,
-    progress_style: Style = ProgressStyle.AUTO,
+    progress: Style = ProgressStyle.AUTO,
 ) -> None:
     """Show how far a run is; with --follow until it ends, with its exit code (Ctrl-C leaves it running)."""
     from stackctl.batch.runs import state_of
@@ -50,11 +50,11 @@ def status(
     found = runs_of(stack).find(run)
     state = state_of(found, started=partial(started, engine, found))
     if follow and state.live:
-        finish(screen, stack, engine, found, progress_style, owner=False)
+        finish(screen, stack, engine, found, progress, owner=False)
         return
     if not state.live:
-        with screen.progress() as progress:
-            Carrier(stack, found).rest(progress)
+        with preparing(screen, progress) as told:
+            Carrier(stack, found).rest(told)
         _deliver(screen, stack, [found])
     screen.data(_document(found, state), lambda: state_table(found, state))
 
@@ -154,7 +154,7 @@ def finish(
         owner: an interrupt ends the run; otherwise only the looking on.
         keep: leave the run's folder (a dry run leaves none).
     """
-    from stackctl.lifecycle.batch_runs import followed, report_of
+    from stackctl.lifecycle.batch_runs import followed, report_of, runs_of
     from stackctl.lifecycle.batch_transfer import Carrier
 
     told = screen if keep else replace(screen, quiet=True)
@@ -165,7 +165,7 @@ def finish(
     if keep and state.exit is not None:
         with preparing(screen, style) as progress:
             carrier.rest(progress)
-        _deliver(screen, stack, [run])
+        _deliver(screen, stack, runs_of(stack).all())
     if not keep:
         _plan(screen, run, state)
     document = report_of(run) if keep else None
@@ -176,7 +176,8 @@ def finish(
         print_report(screen, run, document)
     if state.exit:
         message = state.message or f"The run {run.id} ended early."
-        print_error(message, state.hint, state.exit, as_json=screen.json, color=screen.color)
+        hint = (state.hint or f"See {run.log}.").replace("the run's log.txt", str(run.log))
+        print_error(message, hint, state.exit, as_json=screen.json, color=screen.color)
     raise typer.Exit(state.exit or 0)
 
 

@@ -184,7 +184,7 @@ def capped(wanted: Wanted, environ: Mapping[str, str], warn: Callable[[str], Non
         raise UsageError(f"ADSP_WORKER_MAX is {text!r}, which is no number of workers.", "Set it to 1 or more.")
     most = int(text)
     if wanted.workers is not None and wanted.workers > most:
-        warn(f"{most} workers instead of {wanted.workers}: ADSP_WORKER_MAX allows no more.")
+        warn(f"{most} worker{'s' if most > 1 else ''} instead of {wanted.workers}: ADSP_WORKER_MAX allows no more.")
     automatic = min(most, os.cpu_count() or 1)
     return replace(wanted, workers=min(wanted.workers or automatic, most))
 
