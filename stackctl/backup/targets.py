@@ -18,7 +18,7 @@ from typing import Protocol
 
 from stackctl import process
 from stackctl.backup.events import Events, quiet
-from stackctl.backup.manifest import FILE, HEADER
+from stackctl.backup.manifest import HEADER
 from stackctl.backup.repository import Repository, Snapshot
 from stackctl.errors import MissingPrerequisite, StackctlError
 from stackctl.stack.backup_settings import BackupSettings
@@ -105,13 +105,15 @@ class SshCopy:
         return gone
 
     def _send_one(self, ssh: str, snapshot: Snapshot, before: Snapshot | None) -> None:
-        link = [f"--link-dest=../{before.id}/"] if before else []
         source, target = f"{snapshot.folder}/", self._place(f"snapshots/{snapshot.id}/")
-        options = ["-aH", "--fsync", "--numeric-ids", "--mkpath", "--partial-dir=.rsync-partial", "--delete-excluded"]
-        self._rsync(ssh, [*options, *link, f"--exclude=/{HEADER}", source, target])
-        self._rsync(
-            ssh, ["-a", "--fsync", *link, "--include=/" + HEADER, "--include=/" + FILE, "--exclude=*", source, target]
-        )
+        options = ["-aH", "--fsync", "--numeric-ids", "--mkpath", "--modify-window=-1"]
+        link = [f"--link-dest=../{before.id}/"] if before else []
+        self._rsync(ssh, [*options, "--delete", *link, f"--exclude=/{HEADER}", source, target])
+        if again := _alike(snapshot, before):  # rsync takes equal size and time for equal content
+            self._rsync(
+                ssh, [*options, "--ignore-times", "--from0", "--files-from=-", source, target], "\0".join(again)
+            )
+        self._rsync(ssh, [*options, f"{source}{HEADER}", target])
 
     def _complete(self, ssh: str) -> set[str]:
         """Return the ids of the snapshots there that have their header."""
@@ -128,10 +130,10 @@ class SshCopy:
     def _place(self, path: str) -> str:
         return f"{self.host}:{self.folder}/{path}"
 
-    def _rsync(self, ssh: str, words: Sequence[str]) -> process.Completed:
+    def _rsync(self, ssh: str, words: Sequence[str], text: str | None = None) -> process.Completed:
         argv = ["rsync", f"--timeout={SILENT_SECONDS}", "--protect-args", f"--rsh={ssh}", *words]
         try:
-            return process.run(argv)
+            return process.run(argv, input=text)
         except process.ProcessFailed as error:
             said = error.completed.stderr.strip() or error.completed.stdout.strip()
             raise StackctlError(f"The copy on {self.host} failed: {said}", self._hint(said)) from error
@@ -256,3 +258,15 @@ class ResticCopy:
         if credentials.is_file():
             environment["AWS_SHARED_CREDENTIALS_FILE"] = str(credentials)
         return process.run(["restic", *words], cwd=cwd, env=environment, check=check)
+
+
+def _alike(snapshot: Snapshot, before: Snapshot | None) -> list[str]:
+    """Return the files that differ from those of the snapshot before in their content, and not in their size."""
+    if before is None:
+        return []
+    earlier = before.manifest.files
+    return [
+        path
+        for path, entry in snapshot.manifest.files.items()
+        if path in earlier and earlier[path].size == entry.size and earlier[path].sha256 != entry.sha256
+    ]
