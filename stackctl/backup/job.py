@@ -19,6 +19,14 @@ from stackctl.errors import StackctlError, Unhealthy
 from stackctl.stack import Stack
 
 
+class Damaged(Unhealthy):
+    """A snapshot is not what was written; ``snapshot`` is its id, and MLflow knows."""
+
+    def __init__(self, snapshot: str, problem: str) -> None:
+        super().__init__(f"The snapshot {snapshot} is not right: {problem}.", f"stackctl backup verify {snapshot}")
+        self.snapshot = snapshot
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a backup ended.
@@ -49,9 +57,10 @@ def run(
         _afterwards(stack, repository, events, hooks)
         outcome = Outcome(0, snapshot.id)
     except StackctlError as error:
-        if snapshot is None and not isinstance(error, Busy):
+        if snapshot is None and not isinstance(error, Busy | Damaged):
             _tell_failure(stack, repository, events, began, error)
-        outcome = Outcome(error.code, snapshot.id if snapshot else None, error.message, error.hint)
+        name = error.snapshot if isinstance(error, Damaged) else snapshot.id if snapshot else None
+        outcome = Outcome(error.code, name, error.message, error.hint)
         busy = isinstance(error, Busy)  # the one that is at work pings how it ends
     else:
         busy = False
@@ -77,7 +86,7 @@ def _taken(
     """Take a snapshot, verify it, and tell MLflow of it.
 
     Raises:
-        Unhealthy: it is not what was written.
+        Damaged: it is not what was written.
     """
     clock = time.monotonic()
     snapshot = take(sources, repository, events=events, hooks=hooks)
@@ -94,7 +103,7 @@ def _taken(
     _note(events, untold.tell(repository, stack, told, figures))
     hooks("told")
     if problem:
-        raise Unhealthy(f"The snapshot {snapshot.id} is not right: {problem}.", f"stackctl backup verify {snapshot.id}")
+        raise Damaged(snapshot.id, problem)
     return snapshot
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
@@ -17,17 +21,60 @@ class MemoryRuns:
         experiments: by name.
         runs: in the order in which they were made.
         away: whether it does not answer.
+        pings: paths below ``/ping`` that were called, and what came with them.
     """
 
     def __init__(self) -> None:
         self.experiments: dict[str, dict[str, Any]] = {}
         self.runs: list[dict[str, Any]] = []
         self.calls: list[str] = []
+        self.pings: list[tuple[str, str]] = []
         self.away = False
 
     def rest(self) -> Rest:
         """Return what calls it."""
         return Rest("http://mlflow", transport=httpx.MockTransport(self._answer))
+
+    def tags(self, number: int = -1) -> dict[str, str]:
+        """Return the tags of a run."""
+        return {tag["key"]: tag["value"] for tag in self.runs[number]["data"]["tags"]}
+
+    @contextmanager
+    def served(self) -> Iterator[str]:
+        """Answer real HTTP calls until the block ends; yields the address."""
+        runs = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self._pass_on()
+
+            def do_POST(self) -> None:
+                self._pass_on()
+
+            def _pass_on(self) -> None:
+                text = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                if self.path.startswith("/ping"):
+                    runs.pings.append((self.path.removeprefix("/ping"), text.decode()))
+                    answer = httpx.Response(200)
+                elif runs.away:
+                    answer = httpx.Response(503)
+                else:
+                    answer = runs._answer(httpx.Request(self.command, f"http://mlflow{self.path}", content=text))
+                self.send_response(answer.status_code)
+                self.send_header("Content-Length", str(len(answer.content)))
+                self.end_headers()
+                self.wfile.write(answer.content)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+                """Say nothing."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            server.server_close()
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         if self.away:
