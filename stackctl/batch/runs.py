@@ -98,11 +98,16 @@ class Run:
 
 @dataclass(frozen=True)
 class RunState:
-    """How far a run is; counts are of images, ``pixels`` those of the inputs that were to do when it began."""
+    """How far a run is; counts are of images.
+
+    ``before`` is how many were done before the run began, ``skipped`` all that needed no work; ``pixels`` are those of the
+    inputs that were to do when it began.
+    """
 
     phase: Phase = "starting"
     total: int = 0
     done: int = 0
+    before: int = 0
     skipped: int = 0
     quarantined: int = 0
     known_bad: int = 0
@@ -126,10 +131,10 @@ class RunState:
         known = {name: event[name] for name in _FIGURES if event.get(name) is not None}
         match event.get("event"):
             case "begin":
-                return replace(self, phase="running", **known)
+                return replace(self, **{**known, "phase": "running", "before": known.get("skipped", 0)})
             case "progress":
-                eta = event.get("eta_s")
-                return replace(self, phase="running", message=None, **{**known, "eta_s": eta})
+                known["skipped"] = self.before + known.get("skipped", 0)
+                return replace(self, **{**known, "phase": "running", "message": None, "eta_s": event.get("eta_s")})
             case "waiting":
                 return replace(self, phase="waiting", message=str(event.get("why") or ""))
             case "resumed":
@@ -239,7 +244,8 @@ def state_of(run: Run, *, started: Callable[[], bool] | None = None) -> RunState
     for event in _edges(run.events):
         state = state.after(event)
     if state.live and not alive and not _may_start(run, started):
-        return replace(state, phase="died", message=_death(run), hint=RESUME, exit=1, eta_s=None)
+        phase: Phase = "cancelled" if run.cancelling else "died"
+        return replace(state.after(_end_of_dead(run)), phase=phase)
     return state
 
 
@@ -264,7 +270,7 @@ def follow(run: Run, *, started: Callable[[], bool] | None = None) -> Iterator[d
             if event.get("event") == "end":
                 return
         if over and not news:
-            yield {"event": "end", "status": "failed", "exit": 1, "message": _death(run), "hint": RESUME}
+            yield _end_of_dead(run)
             return
         if not news:
             yield {}
@@ -299,10 +305,15 @@ def _edges(file: Path) -> Iterator[dict[str, Any]]:
         return
 
 
-def _death(run: Run) -> str:
+def _end_of_dead(run: Run) -> dict[str, Any]:
+    """Return the last event in place of a coordinator that is gone without a word."""
+    if run.cancelling:
+        message = f"The run {run.id} was ended before its images in flight were done."
+        return {"event": "end", "status": "cancelled", "exit": 130, "message": message, "hint": RESUME}
     told = run.log_tail()
     what = "is gone without a word (killed, or out of memory)" if (run.folder / "lock").exists() else "did not start"
-    return f"The coordinator of run {run.id} {what}." + (f" Its log ends:\n{told}" if told else "")
+    message = f"The coordinator of run {run.id} {what}." + (f" Its log ends:\n{told}" if told else "")
+    return {"event": "end", "status": "failed", "exit": 1, "message": message, "hint": RESUME}
 
 
 def _may_start(run: Run, started: Callable[[], bool] | None) -> bool:

@@ -102,7 +102,7 @@ def cancel(
     now: Annotated[bool, typer.Option("--now", help="Do not wait for the images in flight.")] = False,
 ) -> None:
     """End a run that goes on, after the images in flight; what is done is kept."""
-    from stackctl.batch.runs import RunState, state_of
+    from stackctl.batch.runs import RunState
     from stackctl.lifecycle.batch_runs import followed, kill, live_run
 
     screen = terminal(context)
@@ -110,13 +110,12 @@ def cancel(
     found = live_run(stack, run)
     if now:
         kill(engine, found)
-        state = state_of(found)
     else:
         found.cancel()
         screen.note(f"The run {found.id} finishes the images in flight and ends.")
-        state = RunState()
-        for event in followed(engine, found):
-            state = state.after(event) if event else state
+    state = RunState()
+    for event in followed(engine, found):
+        state = state.after(event) if event else state
     screen.data(_document(found, state), lambda: state_table(found, state))
 
 

@@ -95,7 +95,7 @@ def test_inbound_travels_through_the_bucket_and_results_come_back_and_a_second_r
     assert opened((outbound / "sub" / "1_out.png").read_bytes()).size == (100, 96)
     assert "broken.jpg" in done.stdout
     reasons = list((home(cli) / "data" / "quarantine").rglob("*.json"))
-    assert [json.loads(file.read_text())["code"] for file in reasons] == ["corrupt_image"]
+    assert [json.loads(file.read_text())["code"] for file in reasons] == ["unsupported_format"]
     store = open_store(Stack.from_folder(home(cli)), "s3://outbound")
     assert store.get("sub/1_out.png") == (outbound / "sub" / "1_out.png").read_bytes()
 
@@ -226,4 +226,4 @@ def test_too_many_bad_images_end_a_run_early_with_their_reasons(cli: Cli, tmp_pa
     done = cli.run("batch", "run", "-i", bad, "-o", tmp_path / "out", "--error-threshold", "3", check=False)
     assert done.returncode == 1
     assert "--error-threshold" in done.stderr
-    assert "corrupt" in done.stdout.lower()
+    assert "unsupported_format" in done.stdout

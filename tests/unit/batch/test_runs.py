@@ -151,7 +151,7 @@ def test_the_state_of_a_run_with_many_events_is_read_from_their_edges(runs: Runs
         done=8000,
         quarantined=2,
         pending=0,
-        skipped=1000,
+        skipped=0,
         images_per_s=12.5,
         pixels_per_s=1e6,
         eta_s=0,
@@ -159,6 +159,8 @@ def test_the_state_of_a_run_with_many_events_is_read_from_their_edges(runs: Runs
     )
     state = state_of(run)
     assert (state.phase, state.total, state.done, state.skipped, state.workers) == ("running", 9000, 8000, 1000, 2)
+    log.say("progress", done=8000, skipped=1, pending=0)
+    assert state_of(run).skipped == 1001
     log.say("waiting", why="the disk is full")
     assert (state_of(run).phase, state_of(run).message) == ("waiting", "the disk is full")
     log.say("end", status="threshold", exit=1, message="Too many.", hint="Look.")
