@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from stackctl.batch.faults import Fault, explain, put_into_quarantine
+from stackctl.batch.faults import TRANSIENT, Fault, explain, put_into_quarantine
 from stackctl.batch.naming import extension, format_of
 from stackctl.batch.network import Parcel
 from stackctl.batch.order import NOOP, Order
 from stackctl.errors import StackctlError
-from stackctl.store.errors import CannotWrite, NoSpace, NotFound, StoreGone
+from stackctl.store.errors import CannotWrite, NoSpace, NotFound
 from stackctl.store.places import Place, is_url, open_place
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class Workbench:
         begun = time.perf_counter()
         try:
             outcome = self._try(image)
-        except (StoreGone, NoSpace) as error:
+        except TRANSIENT as error:
             outcome = Outcome(image.name, "later", reason=error.message)
         return outcome._replace(seconds=round(time.perf_counter() - begun, 6))
 
@@ -196,7 +196,7 @@ class Workbench:
             data = self._input.read(image.name)
         except NotFound:
             return Outcome(image.name, "gone", reason="It was removed before it was read.")
-        except StoreGone:
+        except TRANSIENT:
             raise
         except StackctlError as error:
             return self._refuse(image, Fault("unreadable", error.message), None)

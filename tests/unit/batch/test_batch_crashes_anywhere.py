@@ -1,0 +1,147 @@
+"""Whatever fails, and however often a run is started again, the results end up as those of a calm run."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.chaotic_batch import Chaos, CoordinatorDied, Kind, Scene
+
+from stackctl.batch.events import read
+from stackctl.batch.manifest import Manifest
+from stackctl.errors import StackctlError
+
+QUICK = "/dev/shm" if Path("/dev/shm").is_dir() else None  # every step is synced to the disk, hundreds of times
+NAMES = ("a.png", "a.jpg", "b.png", "sub/a.png", "sub/c.png", "d.png", "bad.png", "kill.png", "e.png")
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    scene = Scene(tmp_path_factory.mktemp("calm") / "scene", NAMES)
+    assert scene.run() == "ok"
+    return scene
+
+
+def test_a_calm_run_does_each_image_once_and_quarantines_what_cannot_be_done(calm: Scene) -> None:
+    assert set(calm.files("out")) == {
+        "a_png_out.png",
+        "a_jpg_out.png",
+        "b_out.png",
+        "d_out.png",
+        "e_out.png",
+        "sub/a_out.png",
+        "sub/c_out.png",
+    }
+    assert set(calm.files("bad")) == {"bad.png", "bad.png.json", "kill.png", "kill.png.json"}
+    assert set(calm.upscaled.values()) == {1}
+
+
+EVENTS = st.lists(st.tuples(st.integers(0, 40), st.sampled_from(get_args(Kind))), max_size=6)
+
+
+def few_deaths(schedule: list[tuple[int, Kind]]) -> list[tuple[int, Kind]]:
+    """Leave two deaths of workers: three that hit the same image by chance would rightly quarantine it."""
+    deaths = [event for event in schedule if event[1] in {"worker", "zombie"}]
+    return [event for event in schedule if event not in deaths[2:]]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(schedule=EVENTS)
+def test_any_interleaving_of_crashes_and_reruns_ends_in_the_results_of_a_calm_run(
+    calm: Scene, schedule: list[tuple[int, Kind]]
+) -> None:
+    with tempfile.TemporaryDirectory(dir=QUICK) as folder:
+        scene = Scene(Path(folder) / "scene", NAMES)
+        chaos = Chaos(few_deaths(schedule))
+        for _ in range(len(schedule) + 2):
+            try:
+                if scene.run(chaos) == "ok" and not chaos.schedule:
+                    break
+            except CoordinatorDied:
+                visible = {name for name in scene.files("out") if "partial" not in name}
+                assert all(scene.files("out")[name] == calm.files("out")[name] for name in visible)
+        assert scene.run() == "ok"
+        done = scene.upscaled.total()
+        assert scene.files("out") == calm.files("out")
+        assert scene.files("bad") == calm.files("bad")
+        assert scene.run() == "ok"
+        assert scene.upscaled.total() == done, "a run that has nothing to do upscaled something"
+
+
+def test_an_image_is_given_up_at_the_third_death_it_caused_and_not_before(tmp_path: Path) -> None:
+    scene = Scene(tmp_path / "scene", ["kill.png", *(f"{number}.png" for number in range(40))])
+    assert scene.run() == "ok"
+    events = [event for event, _ in read(scene.folder / "run" / "events.jsonl")]
+    assert sum(event["event"] == "worker" for event in events) == 3
+    [given_up] = [event for event in events if event.get("status") == "quarantined"]
+    assert (given_up["name"], given_up["code"]) == ("kill.png", "kills_worker")
+    assert "3 times" in given_up["reason"]
+    assert len(scene.files("out")) == 40
+
+
+def test_deaths_are_counted_across_runs(tmp_path: Path) -> None:
+    scene = Scene(tmp_path / "scene", ["kill.png"])
+    for _ in range(2):
+        with Manifest.open(scene.folder / "manifest.sqlite") as manifest:
+            stamp = str((scene.folder / "in" / "kill.png").stat().st_mtime_ns)
+            manifest.died("kill.png", "kills_worker", "earlier", stamp)
+    assert scene.run() == "ok"
+    events = [event for event, _ in read(scene.folder / "run" / "events.jsonl")]
+    assert sum(event["event"] == "worker" for event in events) == 1
+    assert "kill.png" in scene.files("bad")
+
+
+def test_an_image_that_was_mended_leaves_the_quarantine(tmp_path: Path) -> None:
+    scene = Scene(tmp_path / "scene", ["bad.png", "a.png"])
+    scene.run()
+    (scene.folder / "in" / "good.png").write_bytes(b"good")
+    bad = scene.folder / "in" / "bad.png"
+    assert "bad.png" in scene.files("bad")
+    with Manifest.open(scene.folder / "manifest.sqlite") as manifest:
+        assert manifest.latest("bad.png") is not None
+    mended = scene.folder / "in" / "a.png"
+    (scene.folder / "bad" / "a.png").write_bytes(b"left from an earlier failure")
+    with Manifest.open(scene.folder / "manifest.sqlite") as manifest:
+        latest = manifest.latest("a.png")
+        assert latest is not None
+        manifest.append([latest.__class__(**{**latest.to_dict(), "status": "quarantined", "output": "", "at": ""})])
+    mended.write_bytes(b"another content")
+    bad.unlink()
+    scene.run()
+    assert "a.png" not in scene.files("bad")
+
+
+def test_too_many_failures_end_the_run_and_keep_what_is_done(tmp_path: Path) -> None:
+    scene = Scene(tmp_path / "scene", [*(f"bad{number}.png" for number in range(8)), *(f"z{i}.png" for i in range(8))])
+    assert scene.run(error_threshold="2") == "threshold"
+    with Manifest.open(scene.folder / "manifest.sqlite") as manifest:
+        found = manifest.summary("run-1")
+    assert found.quarantined > 2
+    assert found.done == len(scene.files("out"))
+    assert scene.run() == "ok"
+    assert len(scene.files("out")) == 8
+
+
+def test_a_run_that_is_stopped_keeps_what_is_done_and_the_next_one_does_the_rest(tmp_path: Path) -> None:
+    scene = Scene(tmp_path / "scene", [f"{number:03}.png" for number in range(60)])
+    assert scene.run(stopping=3) == "cancelled"
+    first = len(scene.files("out"))
+    assert 0 < first < 60
+    assert scene.run() == "ok"
+    assert len(scene.files("out")) == 60
+    assert set(scene.upscaled.values()) == {1}
+
+
+def test_a_store_that_stays_away_ends_the_run_with_a_sentence_after_the_limit(tmp_path: Path) -> None:
+    scene = Scene(tmp_path / "scene", [f"{number}.png" for number in range(4)])
+    chaos = Chaos([(0, "store")] * 5000)
+    with pytest.raises(StackctlError, match=r"does not answer.*longer than 900 s"):
+        scene.run(chaos)
+    waits = [event["event"] for event, _ in read(scene.folder / "run" / "events.jsonl")]
+    assert waits.count("waiting") == 1
+    assert scene.run() == "ok"
+    assert len(scene.files("out")) == 4
