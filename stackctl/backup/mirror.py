@@ -147,7 +147,7 @@ class Mirror:
         """
         self._drop(plan.stale)
         incoming = self.folder.parent.parent / "incoming"
-        incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
+        incoming.mkdir(mode=0o700, exist_ok=True)
         found = dict(plan.kept)
         fresh: dict[str, Known] = {}
         try:

@@ -9,6 +9,7 @@ import json
 import os
 import secrets as randomness
 import shutil
+import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -43,6 +44,7 @@ STEPS = (
 )
 """The steps, in their order; hooks are called with each once it is done (and with ``object`` for each object read)."""
 _HASHERS = 4
+_FLUSHERS = 16
 
 
 def take(
@@ -257,8 +259,9 @@ class _Taking:
     def _flush(self) -> None:
         """Write through what is not yet on the disk: rsync and the mirror did so with their files."""
         flush(self.folder / FILE)
-        for folder, _, _ in os.walk(self.folder):
-            flush(Path(folder))
+        folders = [Path(folder) for folder, _, _ in os.walk(self.folder)]
+        with ThreadPoolExecutor(_FLUSHERS) as threads:
+            list(threads.map(flush, folders))
 
     def _commit(self, header: dict[str, Any]) -> Snapshot:
         complete = self._repository.home / self._id
@@ -385,6 +388,11 @@ def _target_errors(repository: Repository) -> Iterator[None]:
     """Turn what the target's file system says into words."""
     try:
         yield
+    except sqlite3.Error as error:
+        raise StackctlError(
+            f"The backup target {repository.root} cannot be written: {error}.",
+            f"See that {repository.root} is mounted and has room (backup.target in stack.yaml).",
+        ) from error
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise space.NoRoom(

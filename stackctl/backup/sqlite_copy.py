@@ -20,6 +20,7 @@ from stackctl.errors import StackctlError
 
 PATIENCE = 120.0
 """Seconds that a writer may keep the database to itself."""
+PAUSE = 0.001
 
 
 @dataclass(frozen=True)
@@ -71,22 +72,35 @@ def _ask(database: Path, question: str, sentence: Callable[[tuple[Any, ...]], st
 
 
 def _copy(source: Path, target: Path) -> float:
-    deadline = time.monotonic() + PATIENCE
-
-    def watch(_status: int, _remaining: int, _total: int) -> None:
-        if time.monotonic() > deadline:
-            raise StackctlError(f"The database {source} was locked for {PATIENCE:.0f} s.", "See what writes to it.")
-
-    # Read only, but opened for writing: SQLite can then roll back what a crashed server left half done.
-    live = sqlite3.connect(f"file:{quote(str(source))}?mode=rw", uri=True, timeout=5)
+    # Opened for writing, though nothing is written: SQLite can then roll back what a crashed server left half done.
+    live = sqlite3.connect(f"file:{quote(str(source))}?mode=rw", uri=True, timeout=0, isolation_level=None)
     copy = sqlite3.connect(target)
     with contextlib.closing(live), contextlib.closing(copy):
         copy.execute("PRAGMA journal_mode=OFF")
         copy.execute("PRAGMA synchronous=OFF")
-        live.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        _begin(live, source)
         begun = time.monotonic()
-        live.backup(copy, pages=-1, progress=watch, sleep=0.05)
+        live.backup(copy)
         return time.monotonic() - begun
+
+
+def _begin(live: sqlite3.Connection, source: Path) -> None:
+    """Begin to read. SQLite's own waiting looks ever more rarely and hardly finds a gap between a busy writer's writes."""
+    deadline = time.monotonic() + PATIENCE
+    live.execute("BEGIN")
+    while True:
+        try:
+            live.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY}:
+                raise
+            if time.monotonic() > deadline:
+                raise StackctlError(
+                    f"The database {source} was locked for {PATIENCE:.0f} s.", "See what writes to it."
+                ) from error
+            time.sleep(PAUSE)
+        else:
+            return
 
 
 def _check(source: Path, copy: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import multiprocessing
-import os
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -21,11 +20,14 @@ from stackctl.models.digest import digest_of_files
 from stackctl.store.errors import StoreGone
 from stackctl.store.urls import ObjectInfo, ObjectMissing, ObjectStore
 
+KILLED = -signal.SIGKILL
+"""The exit status of a process that was killed."""
 SCHEMA = """
 CREATE TABLE alembic_version (version_num TEXT);
 CREATE TABLE runs (run_uuid TEXT PRIMARY KEY, lifecycle_stage TEXT, artifact_uri TEXT);
 CREATE TABLE tags (run_uuid TEXT REFERENCES runs (run_uuid), key TEXT, value TEXT);
-CREATE TABLE model_versions (name TEXT, version INTEGER, source TEXT, storage_location TEXT, status TEXT, current_stage TEXT);
+CREATE TABLE model_versions
+(name TEXT, version INTEGER, source TEXT, storage_location TEXT, status TEXT, current_stage TEXT);
 CREATE TABLE model_version_tags (name TEXT, version INTEGER, key TEXT, value TEXT);
 CREATE TABLE logged_models (model_id TEXT, name TEXT, artifact_location TEXT, status INTEGER, lifecycle_stage TEXT);
 CREATE TABLE logged_model_tags (model_id TEXT, tag_key TEXT, tag_value TEXT);
@@ -180,7 +182,3 @@ def runs_in(snapshot: Snapshot) -> set[str]:
     """Return the runs in a snapshot's database."""
     with contextlib.closing(sqlite3.connect(snapshot.folder / "db" / "mlflow.db")) as connection:
         return {row[0] for row in connection.execute("SELECT run_uuid FROM runs")}
-
-
-KILLED = -signal.SIGKILL
-IS_ROOT = os.geteuid() == 0

@@ -80,9 +80,8 @@ def test_names_that_are_odd_links_and_empty_files_come_along(backed: Backed) -> 
     (backed.inbound / "link").symlink_to("photo.png")
     backed.shelf.objects["0/with space/ü%20+#?.bin"] = b"odd"
     snapshot = backed.take()
-    assert restored(snapshot) == {**backed.contents(), "data/inbound/link": b"a photo"} or restored(snapshot) == {
-        path: data for path, data in backed.contents().items() if path != "data/inbound/link"
-    }
+    del (contents := backed.contents())["data/inbound/link"]
+    assert restored(snapshot) == contents
     assert snapshot.manifest.links == {"data/inbound/link": "photo.png"}
     assert verify(snapshot).problems == ()
 
@@ -220,9 +219,9 @@ def test_a_target_that_is_full_or_becomes_full_says_so_and_keeps_the_snapshot_be
 
         def fill(step: str) -> None:
             if step == "listed":
-                with (disk / "somebody else's").open("wb") as handle, pytest.raises(OSError, match="No space"):
-                    while True:
-                        handle.write(bytes(1 << 20))
+                status = os.statvfs(disk)
+                with (disk / "somebody else's").open("wb") as handle:
+                    os.posix_fallocate(handle.fileno(), 0, status.f_bavail * status.f_frsize)
 
         backed.log_run(2)
         with pytest.raises(NoRoom, match="is full"):

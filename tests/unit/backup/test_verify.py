@@ -1,0 +1,109 @@
+"""Whatever is done to a snapshot is named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.backups import Backed
+
+from stackctl.backup.repository import Snapshot
+from stackctl.backup.verify import Verdict, check, verify
+
+LOG = f"objects/mlflow/0/{1:032x}/artifacts/log.txt"
+
+
+@pytest.fixture(scope="module")
+def taken(tmp_path_factory: pytest.TempPathFactory) -> Backed:
+    """Return a stack's data with one snapshot of it."""
+    backed = Backed(tmp_path_factory.mktemp("taken"))
+    backed.log_run(1)
+    backed.register(1)
+    backed.take()
+    return backed
+
+
+@pytest.fixture
+def snapshot(taken: Backed, tmp_path: Path) -> Snapshot:
+    """Return a copy of the snapshot, to be spoilt."""
+    original = taken.repository.find()
+    shutil.copytree(original.folder, tmp_path / original.id)
+    return Snapshot.load(tmp_path / original.id)
+
+
+def _flip(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def _edit(file: Path, change: Callable[[dict[str, object]], None]) -> None:
+    document = json.loads(file.read_text())
+    change(document)
+    file.write_text(json.dumps(document))
+
+
+def _named(verdict: Verdict, path: str, words: str) -> bool:
+    return path in verdict.damaged and any(path in text and words in text for text in verdict.problems)
+
+
+def test_a_flipped_byte_is_named_when_every_byte_is_read(snapshot: Snapshot) -> None:
+    _flip(snapshot.folder / LOG)
+    assert _named(verify(snapshot), LOG, "bytes changed")
+    assert verify(snapshot, deep=False).ok
+
+
+def test_a_file_that_is_gone_shorter_or_more_is_named_without_reading_any(snapshot: Snapshot) -> None:
+    (snapshot.folder / LOG).unlink()
+    (snapshot.folder / "data/inbound/photo.png").write_bytes(b"a p")
+    (snapshot.folder / "data/inbound/more.png").write_bytes(b"more")
+    verdict = verify(snapshot, deep=False)
+    assert _named(verdict, LOG, "missing")
+    assert _named(verdict, "data/inbound/photo.png", "has 3 bytes, not 7")
+    assert _named(verdict, "data/inbound/more.png", "not in the manifest")
+
+
+@pytest.mark.parametrize("keep_digest", [False, True])
+def test_an_edited_manifest_is_named(snapshot: Snapshot, taken: Backed, *, keep_digest: bool) -> None:
+    import hashlib
+
+    _edit(snapshot.folder / "manifest.json", lambda manifest: manifest["files"].pop(LOG))  # type: ignore[attr-defined]
+    (snapshot.folder / LOG).unlink()
+    if keep_digest:  # whoever edits the header as well is found by what the repository recorded
+        digest = hashlib.sha256((snapshot.folder / "manifest.json").read_bytes()).hexdigest()
+        _edit(snapshot.folder / "snapshot.json", lambda header: header.update(manifest=digest))
+        snapshot = Snapshot.load(snapshot.folder)
+    verdict = verify(snapshot, recorded=taken.repository.recorded(snapshot.id))
+    assert "manifest.json" in verdict.damaged
+
+
+def test_a_manifest_that_is_gone_or_no_manifest_is_named(snapshot: Snapshot) -> None:
+    (snapshot.folder / "manifest.json").write_text('{"files": []}')
+    assert verify(snapshot).damaged == ("manifest.json",)
+    (snapshot.folder / "manifest.json").unlink()
+    assert not verify(Snapshot.load(snapshot.folder)).ok
+
+
+def test_a_damaged_database_is_named(snapshot: Snapshot) -> None:
+    file = snapshot.folder / "db" / "mlflow.db"
+    data = file.read_bytes()
+    file.write_bytes(data[:4096] + b"\xff" * 4096 + data[8192:])
+    verdict = verify(snapshot, deep=False)
+    assert any("db/mlflow.db" in text for text in verdict.problems)
+
+
+def test_what_was_found_is_remembered_and_a_damaged_snapshot_is_verified_no_more(taken: Backed) -> None:
+    snapshot = taken.take()
+    assert check(taken.repository, snapshot).ok
+    assert snapshot.id in taken.repository.verified()
+    file = snapshot.folder / "db" / "mlflow.db"
+    with sqlite3.connect(file) as connection:
+        connection.execute("DELETE FROM tags")
+    connection.close()
+    assert check(taken.repository, snapshot).damaged == ("db/mlflow.db",)
+    assert snapshot.id not in taken.repository.verified()
+    assert snapshot.id in taken.repository.damaged()
