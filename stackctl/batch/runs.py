@@ -100,8 +100,8 @@ class Run:
 class RunState:
     """How far a run is; counts are of images.
 
-    ``before`` is how many were done before the run began, ``skipped`` all that needed no work; ``pixels`` are those of the
-    inputs that were to do when it began.
+    ``before`` is how many were done before the run began, ``skipped`` all that needed no work; ``pixels`` are those of
+    the inputs that were to do when it began.
     """
 
     phase: Phase = "starting"

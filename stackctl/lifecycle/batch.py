@@ -17,7 +17,7 @@ from stackctl.batch.steps import PREPARE_ENVIRONMENT, PREPARE_MODEL, step
 from stackctl.distribution import environment_hash
 from stackctl.errors import StackctlError, UsageError
 from stackctl.lifecycle.batch_model import batch_model
-from stackctl.lifecycle.batch_places import Route, route
+from stackctl.lifecycle.batch_places import Route, must_answer, route
 from stackctl.lifecycle.batch_runs import name_of, runs_of
 from stackctl.lifecycle.batch_transfer import TRANSFERS, push, remember_route
 from stackctl.scaffold.secret_files import add_missing
@@ -117,6 +117,7 @@ def launch(
     runs = runs_of(stack)
     if not wanted.dry_run:
         _nobody_else(runs, path.output)
+    must_answer(stack, path.input, path.output)
     add_missing(stack.home / "secrets")
     _make_folders(path)
     run = runs.create()

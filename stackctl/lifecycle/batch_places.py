@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stackctl.errors import UsageError
+from stackctl.errors import Unhealthy, UsageError
 
 if TYPE_CHECKING:
     from stackctl.stack import Stack
@@ -63,6 +63,26 @@ def route(stack: Stack, source: str | None, target: str | None) -> Route:
     _must_be_apart(source, target)
     quarantine = str(data / "quarantine") if plain else f"s3://{buckets.quarantine}"
     return Route(source, target, quarantine, push, pull, (data / "quarantine") if pull else None)
+
+
+def must_answer(stack: Stack, *places: str) -> None:
+    """Ask the object store for the places that lie in it.
+
+    Raises:
+        UsageError: there is no such bucket.
+        Unhealthy: the store does not answer.
+    """
+    from stackctl.store.errors import NotFound, StoreGone
+    from stackctl.store.urls import open_store
+
+    for place in filter(_is_url, places):
+        try:
+            next(iter(open_store(stack, place).list()), None)
+        except NotFound as error:
+            names = ", ".join(name for _, name in stack.settings.buckets)
+            raise UsageError(f"There is no bucket for {place}.", f"The stack's own buckets: {names}.") from error
+        except StoreGone as error:
+            raise Unhealthy(error.message, "See `stackctl status`; start the stack with `stackctl up`.") from error
 
 
 def _host(stack: Stack, folder: str, bucket: str) -> tuple[str, Path | None]:

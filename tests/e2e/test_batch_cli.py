@@ -148,21 +148,19 @@ def test_events_as_json_tell_a_program_everything(cli: Cli, photos: Path, tmp_pa
     assert answer.status_code == 200
 
 
-def test_a_run_in_the_background_is_followed_listed_watched_reported_and_cancelled(
-    cli: Cli, photos: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    run = cli.run("batch", "run", "-i", photos, "-o", out, "--watch", "--detach").stdout.strip()
-    eventually(lambda: len(files(out)) == 6, "six results")
-    again = cli.fails(1, "batch", "run", "-i", tmp_path / "photos", "-o", out)
-    assert f"stackctl batch cancel {run}" in again
-    (photos / "late.png").write_bytes(encode(noise(16, 16, seed=1)))
+def test_a_run_in_the_background_is_watched_followed_listed_reported_and_cancelled(cli: Cli) -> None:
+    inbound, out = home(cli) / "data" / "inbound" / "watched", home(cli) / "data" / "outbound" / "watched"
+    fill(inbound, 3)
+    run = cli.run("batch", "run", "--watch", "--detach").stdout.strip()
+    eventually(lambda: len(files(out)) == 3, "three results")
+    assert f"stackctl batch cancel {run}" in cli.fails(1, "batch", "run")
+    (inbound / "late.png").write_bytes(encode(noise(16, 16, seed=1)))
     eventually(lambda: "late_out.png" in files(out), "the result of a late arrival")
     assert cli.json("batch", "status", run)["phase"] == "running"
     assert [entry["phase"] for entry in cli.json("batch", "list")["runs"] if entry["run"] == run] == ["running"]
     assert "goes on" in cli.fails(1, "batch", "report", run)
     assert cli.json("batch", "cancel")["phase"] == "cancelled"
-    assert cli.json("batch", "report", run)["report"]
+    assert cli.json("batch", "report", run)["report"]["status"] == "cancelled"
     assert "over" in cli.fails(2, "batch", "cancel", run)
     assert run in cli.run("batch", "list").stdout
 
@@ -216,6 +214,11 @@ def coordinators(cli: Cli) -> list[int]:
     marks = ("stackctl.batch.coordinator", str(cli.folder))
     lines = [(found.pid, " ".join(found.info["cmdline"] or [])) for found in psutil.process_iter(["cmdline"])]
     return [pid for pid, line in lines if all(mark in line for mark in marks)]
+
+
+def test_a_bucket_that_is_not_there_is_named_before_anything_is_done(cli: Cli, tmp_path: Path) -> None:
+    assert "s3://nowhere" in cli.fails(2, "batch", "run", "-i", "s3://nowhere", "-o", tmp_path / "out", timeout=60)
+    assert not (tmp_path / "out").exists()
 
 
 def test_too_many_bad_images_end_a_run_early_with_their_reasons(cli: Cli, tmp_path: Path) -> None:
