@@ -21,6 +21,8 @@ from stackctl.errors import StackctlError
 PATIENCE = 120.0
 """Seconds that a writer may keep the database to itself."""
 PAUSE = 0.001
+MAPPED = 1 << 30
+"""Bytes of the database that are read through the memory map: writers wait half as long then."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ def _copy(source: Path, target: Path) -> float:
     with contextlib.closing(live), contextlib.closing(copy):
         copy.execute("PRAGMA journal_mode=OFF")
         copy.execute("PRAGMA synchronous=OFF")
+        copy.execute("PRAGMA locking_mode=EXCLUSIVE")
+        live.execute(f"PRAGMA mmap_size={MAPPED}")
         _begin(live, source)
         begun = time.monotonic()
         live.backup(copy)
@@ -85,7 +89,7 @@ def _copy(source: Path, target: Path) -> float:
 
 
 def _begin(live: sqlite3.Connection, source: Path) -> None:
-    """Begin to read. SQLite's own waiting looks ever more rarely and hardly finds a gap between a busy writer's writes."""
+    """Begin to read. SQLite's own waiting looks ever more rarely, and hardly finds a gap between a writer's writes."""
     deadline = time.monotonic() + PATIENCE
     live.execute("BEGIN")
     while True:
