@@ -65,19 +65,15 @@ class Settled:
 
     def filter(self, images: Iterable[Listed]) -> Iterator[Listed]:
         """Yield those images of a listing that were the same in the previous listing."""
-        with translated(self._file):
-            self._connection.execute("BEGIN")
-            try:
-                for image in images:
-                    row = self._connection.execute(
-                        "INSERT INTO seen VALUES (CAST(?1 AS TEXT), ?2, ?3) ON CONFLICT DO UPDATE "
-                        "SET size = ?2, stamp = ?3 WHERE size <> ?2 OR stamp <> ?3 RETURNING 1",
-                        (raw(image.name), image.size, image.stamp),
-                    ).fetchone()
-                    if row is None:
-                        yield image
-            finally:
-                self._connection.execute("COMMIT")
+        for image in images:
+            with translated(self._file):
+                moved = self._connection.execute(
+                    "INSERT INTO seen VALUES (CAST(?1 AS TEXT), ?2, ?3) ON CONFLICT DO UPDATE "
+                    "SET size = ?2, stamp = ?3 WHERE size <> ?2 OR stamp <> ?3 RETURNING 1",
+                    (raw(image.name), image.size, image.stamp),
+                ).fetchall()
+            if not moved:
+                yield image
 
     def close(self) -> None:
         """Forget the listings."""

@@ -170,7 +170,7 @@ class Plan:
             try:
                 _fill(connection, "inputs", inputs)
                 _fill(connection, "outputs", outputs)
-                connection.execute("ATTACH ? AS manifest", (str(manifest.file),))
+                connection.execute("ATTACH CAST(? AS TEXT) AS manifest", (raw(str(manifest.file)),))
                 _name(connection, suffix.removeprefix("_"))
                 planned = _compare(connection, recipe, suffix.removeprefix("_"), probe, retry_failed=retry_failed)
                 connection.execute("DETACH manifest")
@@ -201,7 +201,9 @@ class Plan:
                 images.append(ImageTask(name, size, stamp, stem, known))
                 spent += cost
             rows.close()
-            self._set_out(1, [image.name for image in images])
+            self._connection.executemany(
+                "UPDATE pending SET out = 1 WHERE name = CAST(? AS TEXT)", [(raw(image.name),) for image in images]
+            )
         if not images:
             return None
         self._left[0] -= len(images)
@@ -212,10 +214,12 @@ class Plan:
     def put_back(self, names: Iterable[str]) -> None:
         """Take inputs back that were handed out, to be handed out again."""
         with translated(self._file):
-            names = list(names)
-            self._set_out(0, names)
-            row = self._connection.execute("SELECT count(*), ifnull(sum(cost), 0) FROM pending WHERE out = 0")
-            self._left = list(row.fetchone())
+            for name in names:
+                for (cost,) in self._connection.execute(
+                    "UPDATE pending SET out = 0 WHERE name = CAST(? AS TEXT) AND out = 1 RETURNING cost", (raw(name),)
+                ).fetchall():
+                    self._left[0] += 1
+                    self._left[1] += cost
 
     def remaining(self) -> tuple[int, int]:
         """Return (number, cost) of the inputs that are not handed out."""
@@ -224,13 +228,6 @@ class Plan:
     def close(self) -> None:
         """Forget the plan."""
         self._connection.close()
-
-    def _set_out(self, out: int, names: list[str]) -> None:
-        self._connection.execute("BEGIN")
-        self._connection.executemany(
-            "UPDATE pending SET out = ? WHERE name = CAST(? AS TEXT)", [(out, raw(name)) for name in names]
-        )
-        self._connection.execute("COMMIT")
 
 
 def _fill(connection: sqlite3.Connection, table: str, images: Iterable[Listed]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from stackctl.errors import UsageError
 from stackctl.store.errors import CannotWrite, NotFound, StoreGone
 from stackctl.store.places import Listed, is_image
 
@@ -46,6 +47,10 @@ class Objects:
             found = self.store.head(name)
         except NotFound as error:
             raise CannotWrite(f"{self.full(name)} cannot be written: there is no such bucket.") from error
+        except CannotWrite:
+            raise
+        except UsageError as error:  # a name that no object can have
+            raise CannotWrite(error.message, error.hint) from error
         whole = found.size == len(data)
         if whole and found.etag != hashlib.md5(data, usedforsecurity=False).hexdigest():
             # Not the bytes' MD5 where the object came in parts or is encrypted.

@@ -69,7 +69,7 @@ def test_a_name_that_is_not_utf8_is_listed_read_and_written(tmp_path: Path) -> N
     place.write(name, b"x")
     assert place.names() == [name]
     assert place.read(name) == b"x"
-    with pytest.raises(StackctlError, match="cannot be a key"):
+    with pytest.raises(CannotWrite, match="cannot be a key"):
         Objects(ObjectStore("s3://bucket", MemoryStore())).write(name, b"x")
 
 
