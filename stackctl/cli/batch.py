@@ -80,7 +80,11 @@ def run(
     ] = None,
     tls: Annotated[
         tuple[Path, Path, Path] | None,
-        typer.Option(metavar="CA CERT KEY", help="Files that prove who we are to that scheduler.", show_default=False),
+        typer.Option(
+            metavar="CA CERT KEY",
+            help="Files that prove who we are to that scheduler (default: the stack's own key).",
+            show_default=False,
+        ),
     ] = None,
     error_threshold: Annotated[
         str | None, typer.Option(metavar="N|P%", help="End early when so many images are quarantined (exit 1).")

@@ -153,6 +153,7 @@ def finish(
         owner: an interrupt ends the run; otherwise only the looking on.
         keep: leave the run's folder (a dry run leaves none).
     """
+    from stackctl.errors import UsageError
     from stackctl.lifecycle.batch_runs import followed, report_of, runs_of
     from stackctl.lifecycle.batch_transfer import Carrier
 
@@ -175,7 +176,8 @@ def finish(
         print_report(screen, run, document)
     if state.exit:
         message = state.message or f"The run {run.id} ended early."
-        hint = (state.hint or f"See {run.log}.").replace("the run's log.txt", str(run.log))
+        usual = "See `stackctl batch run --help`." if state.exit == UsageError.code else f"See {run.log}."
+        hint = (state.hint or usual).replace("the run's log.txt", str(run.log))
         print_error(message, hint, state.exit, as_json=screen.json, color=screen.color)
     raise typer.Exit(state.exit or 0)
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 INSIDE = "/var/lib/stackctl/batch"
 """Where a container sees the batch folder."""
+OWN_KEY = "batch_tls"
+"""The secret with which the stack's own scheduler and workers know each other."""
 _SCHEDULER = re.compile(r"(?P<scheme>tls|tcp)://(?P<host>\[[0-9a-fA-F:]+\]|[^/:\s]+):(?P<port>\d{1,5})")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _THRESHOLD = re.compile(r"\d{1,9}|(100|\d{1,2})(\.\d+)?%")
@@ -44,7 +46,7 @@ class Wanted:
         workers: how many worker processes.
         batch_size: how many images a worker gets at once.
         scheduler: address of a Dask scheduler that exists.
-        tls: files that prove who we are to that scheduler: CA, certificate, key.
+        tls: files that prove who we are to that scheduler: CA, certificate, key; None: the stack's own.
         local: worker processes of the run's own, also where the stack has a scheduler.
         error_threshold: images (``10``) or share (``5%``) of quarantined ones that end the run early.
         retry_failed: try images again that were quarantined before.
@@ -122,6 +124,8 @@ def launch(
     _make_folders(path)
     run = runs.create()
     try:
+        if wanted.scheduler is not None and wanted.tls is None:
+            wanted = replace(wanted, tls=(stack.home / "secrets" / OWN_KEY,) * 3)
         order = _prepare(stack, engine, wanted, path, run, progress, warn)
         (run.folder / "order.json").write_text(order.to_json())
         remember_route(run, path)
@@ -272,10 +276,10 @@ def _order(
 
 
 def _start(engine: Engine, run: Run, wanted: Wanted) -> None:
-    files = [Path(os.path.realpath(file)).parent for file in wanted.tls or ()]
+    keys = {Path(os.path.realpath(file)) for file in wanted.tls or ()}
     engine.launch(
         name_of(run),
         ["python", "-P", "-m", "stackctl.batch.coordinator", f"{{mount:{INSIDE}}}/runs/{run.id}"],
-        mounts={run.folder.parents[1]: INSIDE, **{folder: str(folder) for folder in files}},
+        mounts={run.folder.parents[1]: INSIDE, **{file: str(file) for file in keys}},
         log=run.log,
     )
