@@ -11,7 +11,7 @@ from benches.report import Row, machine, print_table, write_json
 from stackctl.errors import StackctlError
 
 HERE = Path(__file__).parent
-SUPPORT = {"__init__", "__main__", "peer", "report", "timing"}
+SUPPORT = {"__init__", "__main__", "batch_runs", "peer", "report", "timing"}
 
 
 def main() -> int:

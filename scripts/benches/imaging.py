@@ -65,10 +65,10 @@ class Bench:
 
 def measure(*, quick: bool = False) -> Iterator[Row]:
     """Yield every figure of the image engine; ``quick`` takes small crops and leaves 12 megapixels out."""
-    train = _train_python()
+    train = train_python()
     with tempfile.TemporaryDirectory(prefix="bench-imaging-") as name, peer(train, "realesrganer") as torch:
         bench = Bench(Path(name), train, torch, quick)
-        bench.which = torch.call("write_weights", source=_real_weights(), target=bench.weights)
+        bench.which = torch.call("write_weights", source=real_weights(), target=bench.weights)
         torch.call("write_onnx", weights=bench.weights, target=bench.network)
         torch.call("load", weights=bench.weights)
         bench.photos = torch.call("write_photos", folder=name, side=192 if quick else 0)
@@ -80,7 +80,8 @@ def measure(*, quick: bool = False) -> Iterator[Row]:
         yield from _cold_start(bench)
 
 
-def _train_python() -> Path:
+def train_python() -> Path:
+    """Return the interpreter that has torch and realesrgan."""
     given = os.environ.get("BENCH_TRAIN_PYTHON")
     if given:
         return Path(given)
@@ -89,7 +90,8 @@ def _train_python() -> Path:
     return train_environment(lambda what, state: print(f"{what}: {state}", file=sys.stderr))
 
 
-def _real_weights() -> str | None:
+def real_weights() -> str | None:
+    """Return the file of the real weights, where it is."""
     shared = os.environ.get("STACKCTL_TEST_SHARED") or Path(__file__).parents[3] / "shared"
     file = Path(shared) / WEIGHTS
     return str(file) if file.is_file() else None

@@ -70,6 +70,19 @@ def write_photos(folder: str, side: int = 0) -> list[str]:
     return written
 
 
+def write_crops(photos: list[str], folder: str, count: int, most: int) -> None:
+    """Write ``count`` crops of photos as PNG, of sides between 32 and ``most`` pixels, the same ones every time."""
+    draw = np.random.default_rng(7)
+    whole = [cv2.imread(photo) for photo in photos]
+    for number in range(count):
+        photo = whole[number % len(whole)]
+        height, width = (int(draw.integers(32, min(most, side) + 1)) for side in photo.shape[:2])
+        top, left = (
+            int(draw.integers(0, side - part + 1)) for side, part in zip(photo.shape[:2], (height, width), strict=True)
+        )
+        cv2.imwrite(str(Path(folder) / f"{number:03d}.png"), photo[top : top + height, left : left + width])
+
+
 def write_mosaic(photos: list[str], target: str, width: int, height: int) -> None:
     """Write a PNG of width×height pixels made of photos side by side."""
     parts = [cv2.imread(photo) for photo in photos]
@@ -116,6 +129,7 @@ if __name__ == "__main__":
                 write_weights,
                 write_onnx,
                 write_photos,
+                write_crops,
                 write_mosaic,
                 load,
                 enhance,
