@@ -32,9 +32,13 @@ class BackupAge:
     async def run(self) -> None:
         """Look until cancelled; an MLflow that does not answer is looked at again."""
         while True:
-            with contextlib.suppress(StackctlError, KeyError, TypeError, ValueError):  # it answers, but nothing of use
-                self._known = await asyncio.to_thread(self._fetch)
+            await self.look()
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def look(self) -> None:
+        """Ask MLflow once."""
+        with contextlib.suppress(StackctlError, KeyError, TypeError, ValueError):  # it answers, but nothing of use
+            self._known = await asyncio.to_thread(self._fetch)
 
     def document(self) -> dict[str, Any] | None:
         """Return what ``/model`` says of backups; None until MLflow has answered once."""

@@ -44,7 +44,13 @@ def test_doctor_puts_the_mending_command_under_each_failure(tmp_path: Path) -> N
     assert f"chmod 700 {cli.folder / 'secrets'}" in done.stdout.replace("\n", "")
     (cli.folder / "secrets").chmod(0o700)
     checks = {check["name"]: check["outcome"] for check in cli.json("doctor")["checks"]}
-    assert checks == {"engine": "ok", "images": "ok", "ports": "ok", "disk and memory": "ok", "secrets": "ok"}
+    assert {name: outcome for name, outcome in checks.items() if not name.startswith("backup")} == {
+        "engine": "ok",
+        "images": "ok",
+        "ports": "ok",
+        "disk and memory": "ok",
+        "secrets": "ok",
+    }
 
 
 def test_destroy_wants_the_stacks_name_and_deletes_nothing_without_it(tmp_path: Path) -> None:

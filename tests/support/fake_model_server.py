@@ -53,6 +53,7 @@ class FakeModelServer:
         self.version = version
         self.error: str | None = None
         self.stale_since: str | None = None
+        self.backup: dict[str, Any] | None = None
         self.contract = "image"
         self.measured = True
         self.evaluation: str | None = None
@@ -121,6 +122,7 @@ class FakeModelServer:
             "since": "2026-11-20T14:03:02Z" if served else None,
             "error": self.error,
             "stale_registry_since": self.stale_since,
+            "backup": self.backup,
             "contract": self.contract if served else None,
             "candidate": self.candidate,
             "image": {

@@ -191,3 +191,18 @@ def test_the_live_parts_are_the_pages_own(both: Visitor) -> None:
     assert len(parts) == 4
     assert all(part in page for part in parts)
     assert "<script" not in live
+
+
+def test_a_backup_that_is_overdue_is_a_banner_on_the_page_and_a_fresh_one_is_none(
+    both: Visitor, model_server: FakeModelServer, staging_server: FakeModelServer
+) -> None:
+    fresh = {"newest_verified": "2026-11-20T05:00:00Z", "degraded": False, "problem": None}
+    model_server.backup = staging_server.backup = fresh
+    assert "backup" not in words(both)
+    late = {**fresh, "degraded": True, "problem": "the newest verified backup is 9.0 days old"}
+    model_server.backup = staging_server.backup = late
+    told = words(both)
+    assert told.count("The newest verified backup is of 20 Nov 2026, 05:00 UTC .") == 1
+    assert "stackctl backup" in told
+    model_server.backup = {**late, "newest_verified": None}
+    assert "There is no verified backup." in words(both)
