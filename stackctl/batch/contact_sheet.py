@@ -86,7 +86,7 @@ def _cell(record: Record, before: Pixels, after: Pixels) -> Image:
         place = (number * (SIDE + 1) + (SIDE - picture.width) // 2, (SIDE - picture.height) // 2)
         cell.paste(picture, place)
     name = record.name.encode(errors="surrogateescape").decode(errors="replace")
-    sizes = f"{before.shape[1]}×{before.shape[0]} → {after.shape[1]}×{after.shape[0]}"
+    sizes = f"{before.shape[1]}x{before.shape[0]} to {after.shape[1]}x{after.shape[0]}"  # all that the font has
     font = ImageFont.load_default(13)
     draw = ImageDraw.Draw(cell)
     room = 3 * SIDE - draw.textlength(sizes, font)
