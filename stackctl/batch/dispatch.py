@@ -117,6 +117,7 @@ class Dispatch:
         self._records: list[Record] = []
         self._problems = self._fruitless = 0
         self._blocked = False
+        self._dead: set[str] = set()
         self._flushed = self._told = clock()
 
     def run(self, plan: Plan) -> Verdict:
@@ -275,7 +276,8 @@ class Dispatch:
     def _died(self, worker: str, *, expected: bool) -> None:
         """Find the images that a worker died on: those it had begun, as it had said before."""
         mine = [number for number, flight in self._flights.items() if flight.worker == worker]
-        if not expected:
+        if not expected and worker not in self._dead:
+            self._dead.add(worker)  # Dask says it more than once
             self._events.say("worker", name=worker, state="died")
         for number in mine:
             flight = self._flights[number]
