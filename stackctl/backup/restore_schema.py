@@ -56,10 +56,12 @@ def migrations() -> Path:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the judgement as JSON."""
-    folder = Path(os.environ.get("STACKCTL_BACKUP_DATABASES", "/var/lib/stackctl/mlflow"))
-    revision = arguments[0] if arguments else revision_of(folder / "mlflow.db")
-    sys.stdout.write(json.dumps(judge(str(revision), revisions(migrations()))) + "\n")
+    """Print the judgement as JSON; its state is ``none`` where there is no database yet."""
+    live = Path(os.environ.get("STACKCTL_BACKUP_DATABASES", "/var/lib/stackctl/mlflow")) / "mlflow.db"
+    known = revisions(migrations())
+    revision = arguments[0] if arguments else revision_of(live) if live.is_file() else None
+    judged = judge(revision, known) if revision else {"revision": None, "head": head(known), "state": "none"}
+    sys.stdout.write(json.dumps(judged) + "\n")
     return 0
 
 

@@ -18,14 +18,24 @@ if TYPE_CHECKING:
 Services = Annotated[list[str] | None, typer.Argument(help="Services; none: all of them.", show_default=False)]
 
 
-def up(context: typer.Context) -> None:
-    """Start the stack and wait until every service is healthy."""
+def up(
+    context: typer.Context,
+    no_backup: Annotated[
+        bool, typer.Option("--no-backup", help="Let MLflow change its database's schema without a snapshot before.")
+    ] = False,
+) -> None:
+    """Start the stack and wait until every service is healthy.
+
+    A newer MLflow changes the schema of its database when it starts; a snapshot is taken first.
+    """
     from stackctl.lifecycle.up import up as start
 
     screen = terminal(context)
     stack, engine = screen.engine()
+    if no_backup:
+        screen.warn("Without a snapshot: where MLflow changes its database's schema, there is no way back.")
     with screen.progress() as progress:
-        report = start(stack, engine, progress)
+        report = start(stack, engine, progress, backup=not no_backup)
     _print_status(screen, report)
     if report.model and report.model.production is None and not screen.json:
         screen.note("No version is in Production yet. Try `stackctl models import starter`.")

@@ -107,7 +107,7 @@ def restore(
         checked = phases.run("check", lambda: on_data(engine, "check", which, only, progress, phases.notes))
         _refuse_broken(planned["id"], checked["problems"])
         open_restore.applied(stack, planned["id"])
-        phases.run("start", lambda: up(stack, engine, progress))
+        phases.run("start", lambda: up(stack, engine, progress, backup=False))  # the snapshot is there
         production, golden = phases.run("golden", lambda: _golden(stack, engine, progress))
         problems = _golden_problems(production, golden)
         schema = _schema(engine) if planned["revision"] else {}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from stackctl.engines import Engine, Progress
 from stackctl.errors import StackctlError
+from stackctl.lifecycle.migration import prepare_migration, remember
 from stackctl.lifecycle.open_restore import refuse_half
 from stackctl.lifecycle.preflight import preflight
 from stackctl.lifecycle.status import StackStatus, status
@@ -24,8 +25,10 @@ WEBHOOK = "stackctl-"
 """How the names of the webhooks begin that are made here."""
 
 
-def up(stack: Stack, engine: Engine, progress: Progress) -> StackStatus:
+def up(stack: Stack, engine: Engine, progress: Progress, *, backup: bool = True) -> StackStatus:
     """Check the machine, make what services start from, start them in order, and return how they are.
+
+    Where MLflow would change its database's schema, a snapshot is taken first (``backup=False`` goes without).
 
     Raises:
         StackctlError: a restore was interrupted.
@@ -36,7 +39,9 @@ def up(stack: Stack, engine: Engine, progress: Progress) -> StackStatus:
     add_missing(stack.home / "secrets")
     preflight(stack, engine)
     engine.prepare(progress)
+    prepare_migration(stack, engine, progress, backup=backup)
     engine.up([service.name for service in stack.services], progress)
+    remember(stack)
     _expect_backups(stack, progress)
     _have_servers_woken(stack, progress)
     return _settled(stack, engine, progress)
