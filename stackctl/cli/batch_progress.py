@@ -253,7 +253,9 @@ def _beside(state: RunState) -> str:
     if not state.workers:
         return "starting workers" if state.live and state.pending else ""
     parts = [f"{state.images_per_s:.1f} images/s", f"{pixels(state.pixels_per_s)}/s"]
-    parts += [f"ETA {clock(state.eta_s)}"] if state.eta_s is not None else []
+    if state.live and not state.pending:
+        parts.append("writing the report")
+    parts += [f"ETA {clock(state.eta_s)}"] if state.eta_s and state.pending else []
     parts.append(counted(state.workers, "worker"))
     parts += [f"[red]{state.quarantined} quarantined[/]"] if state.quarantined else []
     return " · ".join(parts)

@@ -209,8 +209,7 @@ def _deliver(screen: Terminal, stack: Stack, runs: list[Run]) -> None:
 
     if left := deliver_earlier(stack, runs):
         screen.note(
-            f"MLflow does not answer: {counted(left, 'entry')} of the run wait here. "
-            "The next `stackctl batch status` or `batch run` tries again."
+            f"MLflow has not got everything yet, {counted(left, 'entry')} are left: the next batch command goes on."
         )
 
 

@@ -74,7 +74,7 @@ def report_of(run: Run) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def deliver_earlier(stack: Stack, runs: Iterable[Run], seconds: float = 2.0) -> int:
+def deliver_earlier(stack: Stack, runs: Iterable[Run], seconds: float = 10.0) -> int:
     """Tell MLflow what runs that are over could not tell it; return how much is left."""
     from stackctl.batch.tracking import deliver, undelivered
 
