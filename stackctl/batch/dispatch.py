@@ -251,7 +251,7 @@ class Dispatch:
             self.counts.skipped += 1
             self._events.say("image", name=outcome.name, status="skipped", code="gone", reason=outcome.reason)
             return
-        self._records.append(self._record(image, outcome, flight.worker or ""))
+        self._records.append(record_of(self._order, image, outcome, flight.worker or ""))
 
     def _returned(self, number: int, problem: Exception | None) -> None:
         flight = self._flights.get(number)
@@ -347,34 +347,11 @@ class Dispatch:
             self._quarantine, self._order, image.name, data, fault, worker=worker, deaths=deaths
         )
         outcome = Outcome(image.name, "quarantined", code=fault.code, reason=fault.reason)
-        self._records.append(self._record(image, outcome, worker))
+        self._records.append(record_of(self._order, image, outcome, worker))
 
     def _was_quarantined(self, name: str) -> bool:
         latest = self._manifest.latest(name)
         return latest is not None and latest.status == "quarantined"
-
-    def _record(self, image: ImageTask, outcome: Outcome, worker: str) -> Record:
-        return Record(
-            name=image.name,
-            stem=image.output_stem,
-            size=image.size,
-            stamp=image.stamp,
-            recipe=self._order.recipe,
-            model_digest=self._order.model.digest,
-            status="quarantined" if outcome.status == "quarantined" else "done",
-            input_digest=outcome.input_digest,
-            output=outcome.output,
-            output_digest=outcome.output_digest,
-            output_size=outcome.output_size,
-            output_stamp=outcome.output_stamp,
-            code=UNCHANGED if outcome.status == "unchanged" else outcome.code,
-            reason=outcome.reason,
-            seconds=outcome.seconds,
-            pixels=outcome.pixels,
-            out_pixels=outcome.out_pixels,
-            worker=worker,
-            run=self._order.run,
-        )
 
     def _count(self, record: Record) -> tuple[EventName, dict[str, object]]:
         """Count a record that is kept, and return what is told of it."""
@@ -432,3 +409,28 @@ class Dispatch:
         }
         self._events.say("progress", **figures)
         self._watcher.progress(figures)
+
+
+def record_of(order: Order, image: ImageTask, outcome: Outcome, worker: str) -> Record:
+    """Return the record of what became of an image."""
+    return Record(
+        name=image.name,
+        stem=image.output_stem,
+        size=image.size,
+        stamp=image.stamp,
+        recipe=order.recipe,
+        model_digest=order.model.digest,
+        status="quarantined" if outcome.status == "quarantined" else "done",
+        input_digest=outcome.input_digest,
+        output=outcome.output,
+        output_digest=outcome.output_digest,
+        output_size=outcome.output_size,
+        output_stamp=outcome.output_stamp,
+        code=UNCHANGED if outcome.status == "unchanged" else outcome.code,
+        reason=outcome.reason,
+        seconds=outcome.seconds,
+        pixels=outcome.pixels,
+        out_pixels=outcome.out_pixels,
+        worker=worker,
+        run=order.run,
+    )

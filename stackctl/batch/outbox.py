@@ -60,7 +60,7 @@ class Outbox:
         self._lock = threading.Lock()
         self._unwritten: list[Item] = []
         self._base = sqlite3.connect(file, timeout=20, isolation_level=None, check_same_thread=False)
-        self._base.execute("PRAGMA synchronous = OFF")  # a kill takes nothing from what the kernel has; fsync cost 17 ms
+        self._base.execute("PRAGMA synchronous = OFF")  # a kill takes nothing from the kernel; each fsync cost 17 ms
         self._base.executescript(_SCHEMA)
 
     def close(self) -> None:

@@ -33,7 +33,8 @@ LONGEST = 5000  # MLflow takes values of parameters and tags up to this length
 
 
 def run(
-    order: Order,
+    batch: str,
+    experiment: str | None,
     key: str,
     name: str,
     tags: Mapping[str, str],
@@ -41,15 +42,25 @@ def run(
     parent: str | None = None,
     began: float | None = None,
 ) -> Item:
-    """Return a run to be created; ``key`` is its name in the outbox, ``began`` in seconds of the epoch."""
+    """Return a run of MLflow to be created for a batch run.
+
+    Args:
+        batch: the batch run.
+        experiment: MLflow's, by name; None is the default.
+        key: name of the run in the outbox.
+        name: what MLflow shows.
+        tags: of the run.
+        parent: name of its parent in the outbox.
+        began: seconds of the epoch; None is now.
+    """
     own = {
-        ITEM: f"{order.run}/{key}",
-        RUN: order.run,
+        ITEM: f"{batch}/{key}",
+        RUN: batch,
         "mlflow.source.name": "stackctl batch",
         "mlflow.source.type": "JOB",
     }
     body = {
-        "experiment": order.experiment or DEFAULT_EXPERIMENT,
+        "experiment": experiment or DEFAULT_EXPERIMENT,
         "name": name,
         "parent": parent,
         "start_time": _ms(began),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from stackctl.batch.order import Order
     from stackctl.batch.plan import Planned
     from stackctl.batch.report import Report
+    from stackctl.batch.steps import Step
     from stackctl.stack import Stack
 
 PARENT = "run"
@@ -183,11 +184,34 @@ class Tracking:
         self._tell(telling.log(group.key, metrics=group.sums), telling.end(group.key, status, name=group.name))
 
     def _run(self, key: str, name: str, tags: Mapping[str, str], began: float | None = None) -> Item:
-        return telling.run(self._order, key, name, tags, parent=None if key == PARENT else PARENT, began=began)
+        parent = None if key == PARENT else PARENT
+        return telling.run(self._order.run, self._order.experiment, key, name, tags, parent=parent, began=began)
 
     def _tell(self, *items: Item) -> None:
         self._outbox.put(*items)
         self._courier.wake()
+
+
+def tell_step(folder: Path, stack: Stack, done: Step, experiment: str | None, *, failed: bool = False) -> int:
+    """Tell MLflow of a step that was done by itself, as a run of its own; return how many items it has not got.
+
+    Args:
+        folder: of the batch run, or of the step where it belongs to none; it gets the outbox.
+        stack: whose MLflow.
+        done: the step.
+        experiment: MLflow's, by name.
+        failed: the step did not succeed.
+    """
+    key = f"{done.name}-{int(done.began * 1000)}"
+    outbox = Outbox(folder / FILE)
+    tags = {telling.STEP: done.name}
+    outbox.put(
+        telling.run(folder.name, experiment, key, done.name, tags, began=done.began),
+        telling.log(key, params=done.params, metrics=done.metrics, at=done.ended),
+        telling.end(key, "FAILED" if failed else "FINISHED", at=done.ended),
+    )
+    outbox.close()
+    return deliver(folder, stack)
 
 
 def deliver(

@@ -22,7 +22,7 @@ GIB = 2**30
     ],
 )
 def test_processors_and_memory_decide_sizes(workers: int, cpus: int, memory: int, processes: int, threads: int) -> None:
-    found = sizes(workers, cpus, memory)  # type: ignore[arg-type]
+    found = sizes(workers, cpus, memory)
     assert (found.processes, found.threads) == (processes, threads)
     assert found.memory_per_worker * processes <= memory
 

@@ -244,4 +244,4 @@ def test_a_real_mlflow_takes_it_all_and_shows_it(mlflow_server: MlflowServer, tm
 def tracking_items() -> list[Any]:
     from stackctl.batch import telling
 
-    return [telling.run(order(), "run", RUN, {}), telling.end("run", "FINISHED")]
+    return [telling.run(RUN, None, "run", RUN, {}), telling.end("run", "FINISHED")]
