@@ -119,18 +119,13 @@ class Mirror:
         self._index = index
         self._made: set[Path] = set()
 
-    def plan(self, distrusted: Iterable[str] = ()) -> Plan:
+    def plan(self) -> Plan:
         """List the bucket and compare: objects whose ETag is new, or whose file is not as it was left, are wanted.
-
-        Args:
-            distrusted: keys whose files are known to be damaged.
 
         Raises:
             StackctlError: the store does not answer.
         """
         known = self._index.load(self._bucket)
-        for key in distrusted:
-            known.pop(key, None)
         listed = {info.key: info for info in self._store.list()}
         kept = {key: each for key, each in known.items() if key in listed and self._holds(listed[key], each)}
         wanted = tuple(info for key, info in listed.items() if key not in kept)
@@ -171,7 +166,7 @@ class Mirror:
         if known.etag != _version(info) or known.size != info.size:
             return False
         try:
-            status = os.lstat(self.folder / info.key)
+            status = os.lstat(f"{self.folder}/{info.key}")
         except OSError:
             return False
         return status.st_size == known.size and status.st_mtime_ns == known.mtime_ns

@@ -239,7 +239,12 @@ class Repository:
         return str(digest) if digest else None
 
     def mark_verified(self, identity: str, at: datetime, *, deep: bool = True) -> None:
-        """Remember that a snapshot was found right; ``deep``: every byte of it was read."""
+        """Remember that a snapshot was found right; ``deep``: every byte of it was read.
+
+        One that is known to be damaged is right again only after every byte was read.
+        """
+        if not deep and identity in self.damaged():
+            return
         marks = _read(self.state / "verified.json")
         marks[identity] = {"at": at.astimezone(UTC).isoformat(), "deep": deep}
         write_document(self.state / "verified.json", marks)
@@ -254,8 +259,14 @@ class Repository:
 
     def mark_damaged(self, identity: str, paths: Iterable[str], at: datetime) -> None:
         """Remember which files of a snapshot are wrong: it is verified no more, and no later one shares them."""
+        paths = sorted(paths)
+        for path in paths:
+            part, _, rest = path.partition("/")
+            with contextlib.suppress(OSError):
+                if part == "objects" and (self.mirror / rest).samefile(self.home / identity / path):
+                    (self.mirror / rest).unlink()  # the next backup reads the object again
         marks = _read(self.state / "damaged.json")
-        marks[identity] = {"at": at.astimezone(UTC).isoformat(), "paths": sorted(paths)}
+        marks[identity] = {"at": at.astimezone(UTC).isoformat(), "paths": paths}
         write_document(self.state / "damaged.json", marks)
         verified = _read(self.state / "verified.json")
         if verified.pop(identity, None) is not None:
@@ -264,6 +275,12 @@ class Repository:
     def damaged(self) -> dict[str, tuple[str, ...]]:
         """Return the damaged snapshots and their wrong files."""
         return {identity: tuple(mark["paths"]) for identity, mark in _read(self.state / "damaged.json").items()}
+
+    def trusted(self, identity: str) -> bool:
+        """Return whether the next snapshot may share this one's files: nothing damaged can be among them."""
+        damaged = self.damaged()
+        mark = _read(self.state / "verified.json").get(identity, {})
+        return not damaged or (identity not in damaged and bool(mark.get("deep")))
 
     def _folders(self) -> list[Path]:
         try:

@@ -70,7 +70,7 @@ def copy_tree(
         StackctlError: rsync failed; nothing in ``target`` can be used then.
     """
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
-    argv = ["rsync", "-aH", "--fsync", "--out-format=%i %l", *(["--checksum"] if checksum else [])]
+    argv = ["rsync", "-aH", "--fsync", "--chmod=Du+rwx", "--out-format=%i %l", *(["--checksum"] if checksum else [])]
     argv += [f"--link-dest={base.absolute()}" for base in bases]
     argv += _filters(only)
     argv += ["--", f"{source.absolute()}/", f"{target.absolute()}/"]

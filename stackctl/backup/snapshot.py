@@ -10,18 +10,19 @@ import os
 import secrets as randomness
 import shutil
 import sqlite3
-import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from stackctl.backup import rsync, secrets, space, versions
 from stackctl.backup.closure import Closure, closure
+from stackctl.backup.contents import Contents
 from stackctl.backup.events import Events, Hooks, Progress, nothing, quiet
-from stackctl.backup.manifest import FILE, HEADER, SCHEMA, Entry, Manifest, sha256_of
+from stackctl.backup.manifest import FILE, HEADER, SCHEMA, Manifest, sha256_of
 from stackctl.backup.mirror import Index, Mirror, Plan
 from stackctl.backup.repository import PARTIAL, Repository, Snapshot, flush, write_document
 from stackctl.backup.sources import Bucket, Sources
@@ -43,7 +44,6 @@ STEPS = (
     "marked",
 )
 """The steps, in their order; hooks are called with each once it is done (and with ``object`` for each object read)."""
-_HASHERS = 4
 _FLUSHERS = 16
 
 
@@ -66,6 +66,8 @@ def take(
     version = rsync.require()
     repository.prepare()
     with repository.lock("backup"), _target_errors(repository):
+        if repository.latest() is None:
+            events("note", text=f"There is no snapshot in {repository.root} yet: this is the first.")
         if left := repository.clean():
             events("note", text=f"Removed what an interrupted backup left: {', '.join(left)}.")
         begun = (now() if now else datetime.now(UTC)).astimezone(UTC)
@@ -91,21 +93,17 @@ class _Taking:
         self._hooks = hooks
         self._begun = time.monotonic()
         self._id = f"{at:%Y%m%dT%H%M%SZ}-{randomness.token_hex(2)}"
-        self.folder = repository.root / f"{PARTIAL}{self._id}"
         self._base = _base(repository)
-        self._careful = bool(repository.damaged())
-        self._files: dict[str, Entry] = {}
-        self._links: dict[str, str] = {}
         self._parts: dict[str, Any] = {}
-        self._counts: dict[str, dict[str, int]] = {}
-        self._new = {"files": 0, "bytes": 0}
+        self.folder = repository.root / f"{PARTIAL}{self._id}"
+        careful = self._base is not None and not repository.trusted(self._base.id)
+        self._contents = Contents(self.folder, self._base, events, careful=careful)
 
     def run(self) -> Snapshot:
         """Take it."""
         self.folder.mkdir(mode=0o700)
-        self._events(
-            "begin", id=self._id, target=str(self._repository.root), base=self._base.id if self._base else None
-        )
+        base = self._base.id if self._base else None
+        self._events("begin", id=self._id, target=str(self._repository.root), base=base)
         self._done("begun")
         self._databases()
         self._done("databases")
@@ -114,13 +112,14 @@ class _Taking:
             self._done("listed")
             self._objects(plans)
         self._done("objects")
-        self._data()
+        for folder in self._sources.folders:
+            self._contents.copy(folder.name, folder.path)
         self._done("data")
-        self._stack()
+        known = self._stack()
         self._done("stack")
         self._secrets()
         self._done("secrets")
-        header = self._manifest()
+        header = self._manifest(known)
         self._done("manifest")
         self._flush()
         self._done("flushed")
@@ -135,93 +134,75 @@ class _Taking:
         sizes = [database.stat().st_size for database in self._sources.databases if database.is_file()]
         space.need(self._repository.root, sum(sizes), len(sizes))
         (self.folder / "db").mkdir(mode=0o700)
-        locked: dict[str, float] = {}
+        waited: dict[str, float] = {}
         for database in self._sources.databases:
-            target = self.folder / "db" / database.name
-            copied = copy_database(database, target)
-            locked[database.name] = round(copied.locked, 3)
-            self._share(f"db/{database.name}", Entry(sha256_of(target), copied.size))
-        self._parts["db"] = {"databases": list(locked), "writers_waited_seconds": locked}
-        if not locked:
+            copied = copy_database(database, self.folder / "db" / database.name)
+            waited[database.name] = round(copied.locked, 3)
+            self._contents.add(f"db/{database.name}")
+        self._contents.count("db", self._contents.files)
+        self._parts["db"] = {"databases": list(waited), "writers_waited_seconds": waited}
+        if not waited:
             self._parts["db"]["why"] = "MLflow is elsewhere: its database is not part of this stack."
             self._events("note", text=self._parts["db"]["why"])
-        self._count("db", list(self._files))
 
     def _listed(self, index: Index) -> list[tuple[Bucket, Mirror, Plan]]:
         """List the buckets, and see that there is room for what is new in them and in the folders."""
         plans = []
+        trees = [(folder.name, folder.path) for folder in self._sources.folders]
         size = files = 0
-        distrusted = {path for paths in self._repository.damaged().values() for path in paths}
         for bucket in self._sources.buckets:
             if bucket.store is None:
-                more, count = space.changed(bucket.folder or Path(), self._before(f"objects/{bucket.name}"))
-                size, files = size + more, files + count
+                trees.append((f"objects/{bucket.name}", bucket.folder or Path()))
                 continue
-            start = f"objects/{bucket.name}/"
             mirror = Mirror(bucket.name, bucket.store, self._repository.mirror / bucket.name, index)
-            plan = mirror.plan(path.removeprefix(start) for path in distrusted if path.startswith(start))
+            plan = mirror.plan()
             plans.append((bucket, mirror, plan))
             size, files = size + plan.bytes, files + len(plan.wanted)
-        for folder in self._sources.folders:
-            more, count = space.changed(folder.path, self._before(folder.name))
+        for part, folder in trees:
+            more, count = space.changed(folder, self._contents.before(part))
             size, files = size + more, files + count
         space.need(self._repository.root, size, files)
         return plans
 
     def _objects(self, plans: Iterable[tuple[Bucket, Mirror, Plan]]) -> None:
-        names = {bucket.role: bucket.name for bucket in self._sources.buckets}
-        self._parts["objects"] = {"buckets": names}
+        self._parts["objects"] = {"buckets": {bucket.role: bucket.name for bucket in self._sources.buckets}}
         for bucket in self._sources.buckets:
-            if bucket.store is None and bucket.folder is not None:
-                self._tree(f"objects/{bucket.name}", bucket.folder)
+            if bucket.folder is not None:
+                self._contents.copy(f"objects/{bucket.name}", bucket.folder)
         for bucket, mirror, plan in plans:
             part = f"objects/{bucket.name}"
             progress = Progress(self._events, part, len(plan.wanted), plan.bytes)
             entries = mirror.follow(plan, progress, self._hooks)
             progress.say()
-            mirror.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            before = self._before(part)
-            rsync.copy_tree(mirror.folder, self.folder / part, [mirror.folder, *([before] if before else [])])
-            self._take_in(part, entries)
+            self._contents.copy_mirror(part, mirror.folder, entries)
 
-    def _data(self) -> None:
-        for folder in self._sources.folders:
-            self._tree(folder.name, folder.path)
-
-    def _stack(self) -> None:
+    def _stack(self) -> dict[str, Any]:
+        """Copy the stack's settings, write the versions of everything, and return them."""
         (self.folder / "stack").mkdir(mode=0o700)
         if self._sources.stack is not None:
-            self._tree("stack", self._sources.stack, only=self._sources.stack_files)
-        found = versions.collect(self._sources, self.folder / "db", rsync=self._rsync_version)
-        self._parts["versions"] = found
-        write_document(self.folder / "stack" / versions.FILE, found)
-        path = f"stack/{versions.FILE}"
-        self._share(path, _entry(self.folder / path))
+            self._contents.copy("stack", self._sources.stack, self._sources.stack_files)
+        known = versions.collect(self._sources, self.folder / "db", rsync=self._rsync_version)
+        write_document(self.folder / "stack" / versions.FILE, known)
+        self._contents.add(f"stack/{versions.FILE}")
+        return known
 
     def _secrets(self) -> None:
         recipients, folder = self._sources.recipients, self._sources.secrets
         if not recipients or folder is None or not folder.is_dir():
-            why = "no recipient is set (backup.encrypt_to in stack.yaml)" if not recipients else "there are none here"
+            why = "there are none here" if recipients else "no recipient is set (backup.encrypt_to in stack.yaml)"
             self._parts["secrets"] = {"included": False, "why": why}
             self._events("note", text=f"The secrets are not in this snapshot: {why}.")
             return
-        target = self.folder / secrets.FILE
-        names = secrets.encrypt(folder, recipients, target)
-        self._files[secrets.FILE] = _entry(target)
-        self._count_new(secrets.FILE)
+        names = secrets.encrypt(folder, recipients, self.folder / secrets.FILE)
+        self._contents.add(secrets.FILE)
         self._parts["secrets"] = {"included": True, "names": names, "recipients": list(recipients)}
 
-    def _manifest(self) -> dict[str, Any]:
+    def _manifest(self, known: dict[str, Any]) -> dict[str, Any]:
         """Write manifest and header, and return the header."""
+        contents = self._contents
         found = self._closure()
-        for sentence in (*found.incomplete, *(f"{key} is gone, though its run is active." for key in found.vanished)):
-            self._events("warning", text=sentence)
-        for sentence in found.notes:
-            self._events("note", text=sentence)
-        self._counts["total"] = _sum(self._files.values())
-        self._counts["new"] = self._new
-        known = self._parts.pop("versions")
-        manifest = Manifest(self._files, self._links, self._parts, known, self._counts, found)
+        contents.total()
+        manifest = Manifest(contents.files, contents.links, self._parts, known, contents.counts, found)
         data = json.dumps(manifest.to_dict(), separators=(",", ":")).encode()
         (self.folder / FILE).write_bytes(data)
         header = {
@@ -232,9 +213,9 @@ class _Taking:
             "repository": self._repository.id,
             "stack": self._sources.stack_name,
             "manifest": hashlib.sha256(data).hexdigest(),
-            "files": self._counts["total"]["files"],
-            "bytes": self._counts["total"]["bytes"],
-            "new_bytes": self._new["bytes"],
+            "files": contents.counts["total"]["files"],
+            "bytes": contents.counts["total"]["bytes"],
+            "new_bytes": contents.counts["new"]["bytes"],
             "seconds": round(time.monotonic() - self._begun, 3),
             "closure": found.holds,
         }
@@ -242,19 +223,20 @@ class _Taking:
         return header
 
     def _closure(self) -> Closure:
-        if not self._sources.databases or self._sources.artifacts is None:
+        """Check that what belongs together is there, and say what is not."""
+        bucket = self._sources.artifacts
+        if not self._sources.databases or bucket is None:
             return Closure()
-        database = self.folder / "db" / self._sources.databases[0].name
-        prefix = f"objects/{self._sources.artifacts}"
-        objects = {
-            path.removeprefix(f"{prefix}/"): entry.sha256
-            for path, entry in self._files.items()
-            if path.startswith(f"{prefix}/")
-        }
-        before = self._base.manifest.below(prefix) if self._base else {}
-        found = closure(database, objects, bucket=self._sources.artifacts, before=before)
-        dangling = [text for name in self._sources.databases for text in dangling_in(self.folder / "db" / name.name)]
-        return Closure(found.checked, (*found.incomplete, *dangling), found.vanished, found.notes)
+        copies = [self.folder / "db" / database.name for database in self._sources.databases]
+        before = self._base.manifest.below(f"objects/{bucket}") if self._base else {}
+        objects = Manifest(self._contents.files).below(f"objects/{bucket}")
+        found = closure(copies[0], objects, bucket=bucket, before=before)
+        found = replace(found, incomplete=(*found.incomplete, *(text for copy in copies for text in dangling_in(copy))))
+        for sentence in (*found.incomplete, *(f"{key} is gone, though its run is active." for key in found.vanished)):
+            self._events("warning", text=sentence)
+        for sentence in found.notes:
+            self._events("note", text=sentence)
+        return found
 
     def _flush(self) -> None:
         """Write through what is not yet on the disk: rsync and the mirror did so with their files."""
@@ -276,86 +258,6 @@ class _Taking:
         self._done("marked")
         return snapshot
 
-    def _tree(self, part: str, source: Path, only: tuple[str, ...] = ()) -> None:
-        """Copy a folder by rsync and take its files into the manifest."""
-        before = self._before(part)
-        if not source.is_dir():
-            self._parts[part] = {"missing": True}
-            self._events(
-                "warning" if before else "note", text=f"{source} is not there: nothing of it is in the snapshot."
-            )
-            self._count(part, [])
-            return
-        progress = Progress(self._events, part)
-        rsync.copy_tree(
-            source,
-            self.folder / part,
-            [before] if before else [],
-            only=only,
-            checksum=self._careful,
-            on_file=progress.add,
-        )
-        progress.say()
-        self._take_in(part, None)
-
-    def _take_in(self, part: str, known: dict[str, Entry] | None) -> None:
-        """Take the files below a part into the manifest; ``known``: what they must be, else they are read.
-
-        A file that is the very file of the snapshot before needs no reading: its digest is known.
-        """
-        paths: list[str] = []
-        unread: list[str] = []
-        for name, status in space.walk(self.folder / part):
-            path = f"{part}/{name}"
-            if stat.S_ISLNK(status.st_mode):
-                self._links[path] = str((self.folder / path).readlink())
-            elif stat.S_ISREG(status.st_mode):
-                paths.append(path)
-                entry = known.get(name) if known is not None else self._shared(path, status)
-                if entry is None or entry.size != status.st_size:
-                    unread.append(path)
-                else:
-                    self._files[path] = entry
-        if known is not None and (len(paths) != len(known) or unread):
-            raise StackctlError(f"The copy of {part} is not what was read from the store.", "Run the backup again.")
-        with ThreadPoolExecutor(_HASHERS) as threads:
-            entries = threads.map(lambda path: _entry(self.folder / path), unread)
-            self._files.update(zip(unread, entries, strict=True))
-        self._count(part, paths)
-
-    def _shared(self, path: str, status: os.stat_result) -> Entry | None:
-        """Return what the manifest before says of a file, if it is that very file."""
-        if self._base is None or self._careful or not _same(self._base.folder / path, status):
-            return None
-        return self._base.manifest.files.get(path)
-
-    def _share(self, path: str, entry: Entry) -> None:
-        """Take in a file that was written here; where the snapshot before has the same, it is that one from now on."""
-        if self._base and not self._careful and self._base.manifest.files.get(path) == entry:
-            before, here = self._base.folder / path, self.folder / path
-            with contextlib.suppress(OSError):
-                if before.stat().st_size == entry.size:
-                    link = here.with_name(f".{here.name}-link")
-                    link.hardlink_to(before)
-                    link.replace(here)
-        self._files[path] = entry
-
-    def _before(self, part: str) -> Path | None:
-        """Return a part of the snapshot before, if it has it."""
-        folder = self._base.folder / part if self._base else None
-        return folder if folder and folder.is_dir() else None
-
-    def _count(self, part: str, paths: list[str]) -> None:
-        self._counts[part] = _sum(self._files[path] for path in paths)
-        for path in paths:
-            self._count_new(path)
-
-    def _count_new(self, path: str) -> None:
-        """Count a file that no earlier snapshot has."""
-        if self._base is None or not _same(self._base.folder / path, (self.folder / path).lstat()):
-            self._new["files"] += 1
-            self._new["bytes"] += self._files[path].size
-
 
 def _base(repository: Repository) -> Snapshot | None:
     """Return the newest snapshot whose manifest is what was written."""
@@ -364,23 +266,6 @@ def _base(repository: Repository) -> Snapshot | None:
             if sha256_of(snapshot.folder / FILE) == snapshot.header.get("manifest") and snapshot.manifest:
                 return snapshot
     return None
-
-
-def _entry(file: Path) -> Entry:
-    return Entry(sha256_of(file), file.stat().st_size)
-
-
-def _same(file: Path, status: os.stat_result) -> bool:
-    try:
-        other = file.lstat()
-    except OSError:
-        return False
-    return (other.st_dev, other.st_ino) == (status.st_dev, status.st_ino)
-
-
-def _sum(entries: Iterable[Entry]) -> dict[str, int]:
-    sizes = [entry.size for entry in entries]
-    return {"files": len(sizes), "bytes": sum(sizes)}
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ class Followed:
 
     def __init__(self, folder: Path) -> None:
         self.shelf = Shelf()
+        (folder / "state").mkdir()
         self.index = Index(folder / "mirror.sqlite")
         self.mirror = Mirror("mlflow", self.shelf, folder / "state" / "mirror" / "mlflow", self.index)
 
