@@ -31,8 +31,8 @@ KEPT = 50
 START_SECONDS = 60.0
 """How long a process that was started may take until it holds its run's lock."""
 POLL_SECONDS = 0.1
-EDGE_BYTES = 256 * 1024
-"""Of a long list of events the first and the last of these bytes tell how far a run is."""
+HEAD_BYTES, TAIL_BYTES = 16 * 1024, 256 * 1024
+"""Of a long list of events the first and the last bytes tell how far a run is: figures come every second."""
 ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 RESUME = "Run the same command again: it goes on where this one stopped."
 
@@ -297,9 +297,9 @@ def _edges(file: Path) -> Iterator[dict[str, Any]]:
         with file.open("rb") as handle:
             size = handle.seek(0, os.SEEK_END)
             handle.seek(0)
-            yield from _events(handle.read(EDGE_BYTES).split(b"\n"))
-            if size > EDGE_BYTES:
-                handle.seek(max(EDGE_BYTES, size - EDGE_BYTES))
+            yield from _events(handle.read(HEAD_BYTES).split(b"\n"))
+            if size > HEAD_BYTES:
+                handle.seek(max(0, size - TAIL_BYTES))
                 yield from _events(handle.read().split(b"\n"))
     except FileNotFoundError:
         return

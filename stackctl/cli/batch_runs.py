@@ -12,6 +12,7 @@ import typer
 from stackctl.cli.batch_progress import ProgressStyle, counted, preparing, watch
 from stackctl.cli.batch_tables import plan_table, print_report, runs_table, state_table
 from stackctl.cli.completion import complete_runs
+from stackctl.cli.main import INTERRUPTED
 from stackctl.cli.output import Terminal, print_error, print_json, terminal
 
 if TYPE_CHECKING:
@@ -162,7 +163,10 @@ def finish(
         state = watch(
             told, followed(engine, run), style, on_interrupt=lambda number: _interrupted(engine, run, number, owner)
         )
-    if keep and state.exit is not None:
+    if state.exit is None:
+        screen.note(f"The run {run.id} goes on. Follow it again with `stackctl batch status -f`.")
+        raise typer.Exit(INTERRUPTED)
+    if keep:
         with preparing(screen, style) as progress:
             carrier.rest(progress)
         _deliver(screen, stack, runs_of(stack).all())

@@ -148,7 +148,7 @@ def test_events_as_json_tell_a_program_everything(cli: Cli, photos: Path, tmp_pa
     assert answer.status_code == 200
 
 
-def test_a_run_in_the_background_is_watched_followed_listed_reported_and_cancelled(cli: Cli) -> None:
+def test_a_run_in_the_background_is_watched_followed_listed_reported_and_cancelled(cli: Cli, tmp_path: Path) -> None:
     inbound, out = home(cli) / "data" / "inbound" / "watched", home(cli) / "data" / "outbound" / "watched"
     fill(inbound, 3)
     run = cli.run("batch", "run", "--watch", "--detach").stdout.strip()
@@ -158,6 +158,10 @@ def test_a_run_in_the_background_is_watched_followed_listed_reported_and_cancell
     eventually(lambda: "late_out.png" in files(out), "the result of a late arrival")
     assert cli.json("batch", "status", run)["phase"] == "running"
     assert [entry["phase"] for entry in cli.json("batch", "list")["runs"] if entry["run"] == run] == ["running"]
+    looking = process.start(words(cli, "batch", "status", "-f"), log=tmp_path / "log")
+    eventually(lambda: "to do" in (tmp_path / "log").read_text(), "a look at the run")
+    looking.send_signal(signal.SIGINT)
+    assert looking.wait(30) == 130
     assert "goes on" in cli.fails(1, "batch", "report", run)
     assert cli.json("batch", "cancel")["phase"] == "cancelled"
     assert cli.json("batch", "report", run)["report"]["status"] == "cancelled"
