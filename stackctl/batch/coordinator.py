@@ -28,7 +28,8 @@ from stackctl.errors import StackctlError, UsageError
 
 if TYPE_CHECKING:
     from stackctl.batch.cluster import Cluster
-    from stackctl.batch.dispatch import Counts, Verdict
+    from stackctl.batch.dispatch import Verdict
+    from stackctl.batch.keeping import Counts
     from stackctl.batch.manifest import Manifest
     from stackctl.batch.plan import Plan, Planned
     from stackctl.batch.task import Job
@@ -170,7 +171,8 @@ class Coordinator:
 
     def _work(self, manifest: Manifest, plan: Plan, settled: Any, tracking: Tracking) -> tuple[Verdict, Counts]:
         """Bring the plan, and with ``--watch`` every later one, to its end."""
-        from stackctl.batch.dispatch import Counts, Dispatch
+        from stackctl.batch.dispatch import Dispatch
+        from stackctl.batch.keeping import Counts
 
         if not plan.planned.pending and settled is None:
             return "ok", Counts()

@@ -14,15 +14,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from stackctl.batch.cluster import Announced, Cluster, Died, Joined, Lost, Message, Returned
-from stackctl.batch.faults import DEATHS, TRANSIENT, Fault, death, final, put_into_quarantine, take_out_of_quarantine
-from stackctl.batch.manifest import UNCHANGED, Record
+from stackctl.batch.faults import DEATHS, TRANSIENT, Fault, death, final
+from stackctl.batch.keeping import Counts, Keeper, record_of
 from stackctl.batch.pace import Pace, Patience, most_images
 from stackctl.batch.task import Outcome
 from stackctl.errors import StackctlError
-from stackctl.store.errors import NotFound
 
 if TYPE_CHECKING:
-    from stackctl.batch.events import EventLog, EventName
+    from stackctl.batch.events import EventLog
     from stackctl.batch.manifest import Manifest
     from stackctl.batch.order import Order
     from stackctl.batch.plan import ImageTask, Plan
@@ -68,22 +67,8 @@ class _Flight:
     figures: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass
-class Counts:
-    """How many images of a run ended how."""
-
-    pending: int = 0
-    done: int = 0
-    skipped: int = 0
-    quarantined: int = 0
-
-
 class Dispatch:
-    """Brings the images of plans to workers until each has its record.
-
-    Attributes:
-        counts: so far, over all plans of the run.
-    """
+    """Brings the images of plans to workers until each has its record."""
 
     def __init__(
         self,
@@ -98,11 +83,10 @@ class Dispatch:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Keep what is given; ``places`` are those of inputs and quarantine."""
-        self.counts = Counts()
         self._order = order
         self._manifest = manifest
         self._cluster = cluster
-        self._input, self._quarantine = places
+        self._keeper = Keeper(order, manifest, places, events)
         self._events = events
         self._watcher = watcher
         self._stopping = stopping
@@ -113,12 +97,15 @@ class Dispatch:
         self._number = 0
         self._flights: dict[int, _Flight] = {}
         self._alone: deque[ImageTask] = deque()
-        self._condemned: list[tuple[ImageTask, Fault, int, str]] = []
-        self._records: list[Record] = []
         self._problems = self._fruitless = 0
         self._blocked = False
         self._dead: set[str] = set()
         self._flushed = self._told = clock()
+
+    @property
+    def counts(self) -> Counts:
+        """How many images ended how so far, over all plans of the run."""
+        return self._keeper.counts
 
     def run(self, plan: Plan) -> Verdict:
         """Bring a plan to its end, or to where the run is stopped.
@@ -135,7 +122,7 @@ class Dispatch:
                     self._drain()
                     return verdict
                 self._fill()
-                if not (self._flights or self._alone or self._condemned or self._records or plan.remaining()[0]):
+                if not (self._flights or self._alone or self._keeper.waiting or plan.remaining()[0]):
                     return "ok"
                 self._step()
         finally:
@@ -147,7 +134,7 @@ class Dispatch:
             self._hear(message)
         idle = not self._flights
         late = self._clock() - self._flushed >= FLUSH_SECONDS
-        if (self._records and (idle or late or len(self._records) >= FLUSH_RECORDS)) or self._condemned:
+        if self._keeper.waiting and (idle or late or self._keeper.waiting >= FLUSH_RECORDS):
             self._flush()
         self._tell_progress()
         if self._patience.over:
@@ -167,7 +154,7 @@ class Dispatch:
         """Let the workers finish the images in their hands, and keep what comes of them."""
         self._cluster.drain()
         deadline = self._clock() + min(GRACE_SECONDS, self._order.image_timeout)
-        while (self._flights or self._records) and self._clock() < deadline and not self._patience.over:
+        while (self._flights or self._keeper.waiting) and self._clock() < deadline and not self._patience.over:
             self._step()
         self._flush()
 
@@ -248,10 +235,9 @@ class Dispatch:
         ):
             flight.figures[name] = flight.figures.get(name, 0.0) + value
         if outcome.status == "gone":
-            self.counts.skipped += 1
-            self._events.say("image", name=outcome.name, status="skipped", code="gone", reason=outcome.reason)
+            self._keeper.gone(outcome)
             return
-        self._records.append(record_of(self._order, image, outcome, flight.worker or ""))
+        self._keeper.add(record_of(self._order, image, outcome, flight.worker or ""))
 
     def _returned(self, number: int, problem: Exception | None) -> None:
         flight = self._flights.get(number)
@@ -298,7 +284,7 @@ class Dispatch:
             self._wait(error)
             deaths = 1
         if certain and deaths >= DEATHS:
-            self._condemned.append((image, final(fault, deaths), deaths, worker))
+            self._keeper.condemn(image, final(fault, deaths), deaths, worker)
         else:
             self._alone.append(image)
 
@@ -311,19 +297,11 @@ class Dispatch:
             self._plan.put_back(flight.images)
         self._watcher.finished(number, flight.figures)
 
-    # what is kept
-
     def _flush(self) -> None:
-        """Keep what is known, and tell of it; what the disk does not take is kept later."""
+        """Keep what is known; what the disk or the quarantine does not take is kept later."""
         self._flushed = self._clock()
         try:
-            while self._condemned:
-                self._condemn(*self._condemned[0])
-                del self._condemned[0]
-            for record in self._records:
-                if record.status == "done" and self._was_quarantined(record.name):
-                    take_out_of_quarantine(self._quarantine, record.name)
-            self._manifest.append(self._records)
+            kept = self._keeper.flush()
         except TRANSIENT as error:
             self._blocked = True
             self._wait(error)
@@ -331,50 +309,8 @@ class Dispatch:
         if self._blocked:
             self._blocked = False
             self._go_on()
-        kept, self._records = self._records, []
-        self._events.say_all([self._count(record) for record in kept])
-
-    def _condemn(self, image: ImageTask, fault: Fault, deaths: int, worker: str) -> None:
-        try:
-            data = self._input.read(image.name)
-        except NotFound:
-            data = None
-        except TRANSIENT:
-            raise
-        except StackctlError:
-            data = None
-        fault = put_into_quarantine(
-            self._quarantine, self._order, image.name, data, fault, worker=worker, deaths=deaths
-        )
-        outcome = Outcome(image.name, "quarantined", code=fault.code, reason=fault.reason)
-        self._records.append(record_of(self._order, image, outcome, worker))
-
-    def _was_quarantined(self, name: str) -> bool:
-        latest = self._manifest.latest(name)
-        return latest is not None and latest.status == "quarantined"
-
-    def _count(self, record: Record) -> tuple[EventName, dict[str, object]]:
-        """Count a record that is kept, and return what is told of it."""
-        status = record.status if record.code != UNCHANGED else "skipped"
-        match status:
-            case "done":
-                self.counts.done += 1
-            case "skipped":
-                self.counts.skipped += 1
-            case _:
-                self.counts.quarantined += 1
-        self._pace.finished(record.pixels)
-        facts = {
-            "name": record.name,
-            "status": status,
-            "seconds": record.seconds,
-            "pixels": record.pixels,
-            "out_pixels": record.out_pixels,
-            "output": record.output,
-            "code": record.code,
-            "reason": record.reason,
-        }
-        return "image", {name: value for name, value in facts.items() if value != ""}
+        for record in kept:
+            self._pace.finished(record.pixels)
 
     # what is told
 
@@ -401,7 +337,7 @@ class Dispatch:
             "done": counts.done,
             "skipped": counts.skipped,
             "quarantined": counts.quarantined,
-            "pending": max(0, counts.pending - counts.done - counts.skipped - counts.quarantined),
+            "pending": counts.left,
             "images_per_s": round(images, 3),
             "pixels_per_s": round(pixels),
             "eta_s": None if eta is None else round(eta, 1),
@@ -409,28 +345,3 @@ class Dispatch:
         }
         self._events.say("progress", **figures)
         self._watcher.progress(figures)
-
-
-def record_of(order: Order, image: ImageTask, outcome: Outcome, worker: str) -> Record:
-    """Return the record of what became of an image."""
-    return Record(
-        name=image.name,
-        stem=image.output_stem,
-        size=image.size,
-        stamp=image.stamp,
-        recipe=order.recipe,
-        model_digest=order.model.digest,
-        status="quarantined" if outcome.status == "quarantined" else "done",
-        input_digest=outcome.input_digest,
-        output=outcome.output,
-        output_digest=outcome.output_digest,
-        output_size=outcome.output_size,
-        output_stamp=outcome.output_stamp,
-        code=UNCHANGED if outcome.status == "unchanged" else outcome.code,
-        reason=outcome.reason,
-        seconds=outcome.seconds,
-        pixels=outcome.pixels,
-        out_pixels=outcome.out_pixels,
-        worker=worker,
-        run=order.run,
-    )

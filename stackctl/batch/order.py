@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -118,7 +119,7 @@ class Order:
     environment_hash: str | None = None
     dashboard: bool = False
 
-    @property
+    @cached_property
     def recipe(self) -> str:
         """Return what decides, beside an input's bytes, what its result is: a digest of model and options."""
         parts = {"model": self.model.digest, **dataclasses.asdict(self.options)}
