@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +23,7 @@ from stackctl.lifecycle.restore_elsewhere import make_stack, on_this_machine
 from stackctl.models.rest import Rest
 from stackctl.stack import Stack
 
+SCRATCH = ".stackctl-drill-"
 LEAN: dict[str, dict[str, Any]] = {
     "backup": {"schedule": None, "ping_url": None, "drill_schedule": None},
     "deploy": {"policy": "manual"},
@@ -71,28 +74,57 @@ def drill(stack: Stack, engine: Engine, snapshot: str | None, progress: Progress
     Raises:
         UsageError: there is no snapshot.
     """
-    moment = datetime.now(UTC)
     with on_this_machine(engine, snapshot, progress) as found:
-        age = (moment - found.at).total_seconds()
-        began = time.monotonic()
-        try:
-            done, phases = _restored(stack, found, progress)
-        except StackctlError as error:
-            drilled = Drilled(found.id, round(age, 1), _since(began), problems=(error.message,))
-        else:
-            files = sum(put["added"] + put["replaced"] + put["same"] for put in done.put.values())
-            levels = done.golden["worst_levels"] if done.golden else None
-            needed = round(sum(phases.values()), 1)
-            drilled = Drilled(found.id, round(age, 1), needed, phases, done.production, levels, files)
-        _note(stack, drilled, moment, found.at)
+        rest = Rest(stack.endpoints.mlflow, stack.mlflow_token())
+        with contextlib.closing(rest):
+            return practise(found, stack.name, stack.settings.engine, stack.home.parent, progress, rest=rest)
+
+
+def practise(
+    found: Snapshot,
+    name: str,
+    engine_name: str,
+    place: Path,
+    progress: Progress,
+    *,
+    rest: Rest,
+    changed: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Drilled:
+    """Restore ``found`` into a scratch stack below ``place`` and return what that measured.
+
+    Args:
+        found: the snapshot.
+        name: the stack that it was taken of.
+        engine_name: of the scratch stack.
+        place: a folder on a disk with room; what is made in it is removed.
+        progress: called with (subject, what happens).
+        rest: the stack's MLflow, where the outcome is noted.
+        changed: further settings of the scratch stack.
+    """
+    moment, began = datetime.now(UTC), time.monotonic()
+    age = round((moment - found.at).total_seconds(), 1)
+    try:
+        done, phases = _restored(found, engine_name, place, progress, {**LEAN, **(changed or {})})
+    except StackctlError as error:
+        drilled = Drilled(found.id, age, _since(began), problems=(error.message,))
+    else:
+        files = sum(put["added"] + put["replaced"] + put["same"] for put in done.put.values())
+        levels = done.golden["worst_levels"] if done.golden else None
+        drilled = Drilled(found.id, age, round(sum(phases.values()), 1), phases, done.production, levels, files)
+    outcome: Outcome = "verified" if drilled.ok else "failed"
+    told = Told(moment, "drill", outcome, found.id, found.at, "; ".join(drilled.problems) or None)
+    with contextlib.suppress(StackctlError):  # it is no less true where MLflow does not answer
+        record(rest, name, told, {"rpo_seconds": drilled.rpo_seconds, "rto_seconds": drilled.rto_seconds})
     return drilled
 
 
-def _restored(stack: Stack, found: Snapshot, progress: Progress) -> tuple[Restored, dict[str, float]]:
+def _restored(
+    found: Snapshot, engine_name: str, place: Path, progress: Progress, changed: Mapping[str, Mapping[str, Any]]
+) -> tuple[Restored, dict[str, float]]:
     """Restore into a scratch stack; return what was done, and the seconds of each phase."""
-    with _scratch(stack) as folder:
+    with _scratch(place) as folder:
         began = time.monotonic()
-        made = make_stack(found, folder, stack.settings.engine, progress, changed=LEAN)
+        made = make_stack(found, folder, engine_name, progress, changed=changed)
         other = engine_of(made)
         try:
             other.prepare(progress)
@@ -106,24 +138,40 @@ def _restored(stack: Stack, found: Snapshot, progress: Progress) -> tuple[Restor
                 other.destroy()
 
 
-def _note(stack: Stack, drilled: Drilled, at: datetime, taken_at: datetime) -> None:
-    """Note the drill beside the backups; it is no less true where MLflow does not answer."""
-    outcome: Outcome = "verified" if drilled.ok else "failed"
-    told = Told(at, "drill", outcome, drilled.snapshot, taken_at, "; ".join(drilled.problems) or None)
-    rest = Rest(stack.endpoints.mlflow, stack.mlflow_token())
-    with contextlib.closing(rest), contextlib.suppress(StackctlError):
-        record(rest, stack.name, told, {"rpo_seconds": drilled.rpo_seconds, "rto_seconds": drilled.rto_seconds})
-
-
 def _since(began: float) -> float:
     return round(time.monotonic() - began, 2)
 
 
 @contextlib.contextmanager
-def _scratch(stack: Stack) -> Iterator[Path]:
-    """Yield a folder for a stack beside the stack's own: a disk that has room for one is likely to have it for two."""
-    parent = Path(tempfile.mkdtemp(prefix=f".{stack.name}-drill-", dir=stack.home.parent))
+def _scratch(place: Path) -> Iterator[Path]:
+    """Yield a folder for a stack; what a drill left that was killed is removed first, services included."""
+    for left in place.glob(f"{SCRATCH}*"):
+        with _held(left) as abandoned:
+            if abandoned:
+                _remove(left)
+    parent = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=place))
     try:
-        yield parent / f"drill-{parent.name.rpartition('-')[2].lower().replace('_', 'x')}"
+        with _held(parent):
+            yield parent / f"drill-{secrets.token_hex(4)}"
     finally:
         shutil.rmtree(parent, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _held(parent: Path) -> Iterator[bool]:
+    """Hold a drill's folder; yield False where another drill is at work in it."""
+    with (parent / "lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def _remove(parent: Path) -> None:
+    """Destroy a scratch stack that nobody works with any more."""
+    for folder in parent.glob("drill-*"):
+        with contextlib.suppress(StackctlError):
+            engine_of(Stack.from_folder(folder)).destroy()
+    shutil.rmtree(parent, ignore_errors=True)
