@@ -175,13 +175,15 @@ class Courier(threading.Thread):
 
     def run(self) -> None:
         """Deliver until the run ends and nothing is left, or MLflow takes nothing at its end."""
+        last = False
         while True:
             with delivering(self._folder) as mine:
                 if mine:
                     self._deliver()
                     return
-            if self._ending.wait(PAUSES[0]):  # a command that looked at the run delivers at this moment
+            if last:
                 return
+            last = self._ending.wait(PAUSES[0])  # a command that looked at the run delivers at this moment
 
     def _deliver(self) -> None:
         failures = 0

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from stackctl.cli import batch_runs
+from stackctl.cli import batch_runs, batch_steps
 from stackctl.cli.batch_progress import ProgressStyle, preparing
 from stackctl.cli.batch_runs import Style
 from stackctl.cli.completion import complete_batch_models
@@ -178,6 +178,7 @@ app.command()(batch_runs.status)
 app.command("list")(batch_runs.list_)
 app.command()(batch_runs.report)
 app.command()(batch_runs.cancel)
+app.add_typer(batch_steps.app, name="step")
 
 
 def _number(option: str, text: str) -> int | None:

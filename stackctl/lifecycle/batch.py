@@ -97,6 +97,8 @@ def launch(
     progress: Progress,
     warn: Callable[[str], None],
     environ: Mapping[str, str] | None = None,
+    *,
+    start: bool = True,
 ) -> Launched:
     """Start a batch and return at once; its coordinator outlives this process.
 
@@ -107,6 +109,7 @@ def launch(
         progress: told what happens.
         warn: told what a person must know.
         environ: environment (default: the process's own).
+        start: whether to start the coordinator; without one the run's folder holds its order.
 
     Raises:
         UsageError: something that is wanted cannot be.
@@ -129,7 +132,8 @@ def launch(
         order = _prepare(stack, engine, wanted, path, run, progress, warn)
         (run.folder / "order.json").write_text(order.to_json())
         remember_route(run, path)
-        _start(engine, run, wanted)
+        if start:
+            _start(engine, run, wanted)
     except BaseException:
         shutil.rmtree(run.folder, ignore_errors=True)
         raise
