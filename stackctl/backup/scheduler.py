@@ -30,7 +30,7 @@ from stackctl.models.versions import iso
 
 STATE_FILE = "schedule.json"
 BACKUP = ("-m", "stackctl.backup.run", "--scheduled")
-DRILL = ("-m", "stackctl.backup.drill", "--scheduled")
+DRILL = ("-m", "stackctl.lifecycle.scheduled_drill")
 LOOK_SECONDS = 5.0
 BEAT_SECONDS = 30.0
 TELL_SECONDS = 60.0

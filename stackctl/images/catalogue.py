@@ -43,6 +43,7 @@ CATALOGUE: dict[str, Image] = {
         Image("serving", "the model server", extra="serve"),
         Image("demo", "the Flask demo", extra="demo"),
         Image("backup", "the scheduler of backups, rsync, ssh and restic", extra="backup"),
+        Image("drill", "the backup image, and what a restore drill runs in it", extra="local", in_stack=False),
         Image("worker", "what upscales in batches", extra="worker", in_stack=False),
         Image("train", "torch and what trains and converts models", in_stack=False),
     )
@@ -70,12 +71,13 @@ def images_of(stack: Stack | None) -> tuple[str, ...]:
     unused = set()
     if settings.store.kind != "minio":
         unused.add("store")
-    if settings.backup.schedule is None:
+    drills = settings.backup.schedule is not None and settings.backup.drill_schedule is not None
+    if settings.backup.schedule is None or drills:
         unused.add("backup")
     # An S3 store elsewhere still gets its buckets from store-init, which runs in the mlflow image.
     if settings.mlflow.kind != "bundled" and settings.store.kind != "minio":
         unused.add("mlflow")
-    return tuple(name for name in names if name not in unused)
+    return (*(name for name in names if name not in unused), *(("drill",) if drills else ()))
 
 
 def checked(names: Iterable[str], stack: Stack | None) -> tuple[str, ...]:

@@ -95,6 +95,7 @@ def docker_environment(stack: Stack, images: dict[str, str]) -> dict[str, str]:
         **copies,
         "STACKCTL_BACKUP_VOLUME": settings.backup.target or "backup-data",
         **{f"STACKCTL_IMAGE_{name.upper()}": reference for name, reference in sorted(images.items())},
+        **({"STACKCTL_IMAGE_BACKUP": images["drill"]} if "drill" in images else {}),
         **{f"STACKCTL_MEMORY_{name.upper()}": limit for name, limit in settings.memory},
         "STACKCTL_GO_MEMORY_STORE": _go_memory(settings.memory.store),
     }

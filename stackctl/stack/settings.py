@@ -11,6 +11,8 @@ from stackctl.errors import UsageError
 from stackctl.stack.backup_settings import BackupSettings
 
 EngineName = Literal["docker", "local"]
+DRILL_MEBIBYTES = 1536
+"""Least memory of a container in which a restore drill runs."""
 StoreKind = Literal["minio", "s3", "folder"]
 Slug = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,38}[a-z0-9]$")]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
@@ -187,6 +189,11 @@ class Settings(_Section):
     def _possible(self) -> Settings:
         if self.engine == "docker" and self.store.kind == "folder":
             raise ValueError("store kind folder works on the local engine only; choose minio or s3 for engine docker")
+        small = _mebibytes(self.memory.backup) < DRILL_MEBIBYTES
+        if self.engine == "docker" and self.backup.drill_schedule is not None and small:
+            raise ValueError(
+                "a drill runs MLflow and a model server inside the backup container: set memory.backup to 2g"
+            )
         return self
 
     @classmethod
@@ -208,6 +215,10 @@ class Settings(_Section):
                 f"  {'.'.join(str(part) for part in item['loc']) or 'stack'}: {item['msg']}" for item in error.errors()
             )
             raise UsageError(f"{source} has settings that cannot be used:\n{wrong}", f"Edit {source}.") from error
+
+
+def _mebibytes(limit: str) -> int:
+    return int(limit[:-1]) * (1024 if limit.endswith("g") else 1)
 
 
 def _read_yaml(file: Path) -> Any:

@@ -105,3 +105,13 @@ def test_a_name_without_a_tag_means_latest() -> None:
     assert tagged("debian") == "debian:latest"
     assert tagged("localhost:5000/debian") == "localhost:5000/debian:latest"
     assert tagged("debian:bookworm") == "debian:bookworm"
+
+
+def test_drills_under_docker_take_an_image_that_has_what_they_run_and_the_memory_for_it(tmp_path: Path) -> None:
+    from stackctl.stack.environment import docker_environment
+
+    with pytest.raises(UsageError, match=r"set memory\.backup to 2g"):
+        stack_with(tmp_path, backup={"drill_schedule": "0 7 1 * *"})
+    stack = stack_with(tmp_path, backup={"drill_schedule": "0 7 1 * *"}, memory={"backup": "2g"})
+    assert images_of(stack) == ("store", "mlflow", "serving", "demo", "drill")
+    assert docker_environment(stack, {"backup": "b", "drill": "d"})["STACKCTL_IMAGE_BACKUP"] == "d"
