@@ -108,7 +108,7 @@ def sentence(event: dict[str, Any]) -> tuple[str, bool] | None:
         case "note":
             return str(event.get("text")), False
         case "mlflow" if event.get("state") != "connected":
-            return f"MLflow is {event.get('state')}. The run goes on; MLflow is told later.", True
+            return f"MLflow is {str(event.get('state')).rstrip('.')}. The run goes on; MLflow is told later.", True
         case _:
             return None
 

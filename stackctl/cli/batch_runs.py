@@ -155,7 +155,7 @@ def finish(
         keep: leave the run's folder (a dry run leaves none).
     """
     from stackctl.errors import UsageError
-    from stackctl.lifecycle.batch_runs import followed, report_of, runs_of
+    from stackctl.lifecycle.batch_runs import deliver_earlier, followed, report_of, runs_of
     from stackctl.lifecycle.batch_transfer import Carrier
 
     told = screen if keep else replace(screen, quiet=True)
@@ -169,7 +169,7 @@ def finish(
     if keep:
         with preparing(screen, style) as progress:
             carrier.rest(progress)
-        _deliver(screen, stack, runs_of(stack).all())
+        deliver_earlier(stack, runs_of(stack).all())  # the run itself said whether something is left
     if not keep:
         _plan(screen, run, state)
     document = report_of(run) if keep else None

@@ -78,11 +78,23 @@ def must_answer(stack: Stack, *places: str) -> None:
     for place in filter(_is_url, places):
         try:
             next(iter(open_store(stack, place).list()), None)
-        except NotFound as error:
+        except (NotFound, StoreGone) as error:
+            if not _answers(stack):
+                raise Unhealthy(error.message, "See `stackctl status`; start the stack with `stackctl up`.") from error
             names = ", ".join(name for _, name in stack.settings.buckets)
             raise UsageError(f"There is no bucket for {place}.", f"The stack's own buckets: {names}.") from error
-        except StoreGone as error:
-            raise Unhealthy(error.message, "See `stackctl status`; start the stack with `stackctl up`.") from error
+
+
+def _answers(stack: Stack) -> bool:
+    """Return whether the object store answers: asked for a bucket that is not there it fails as if it were gone."""
+    from stackctl.store.errors import StoreGone
+    from stackctl.store.urls import open_store
+
+    try:
+        open_store(stack, f"s3://{stack.settings.buckets.inbound}").exists("-")
+    except StoreGone:
+        return False
+    return True
 
 
 def _host(stack: Stack, folder: str, bucket: str) -> tuple[str, Path | None]:

@@ -82,6 +82,14 @@ def test_a_stack_with_buckets_brings_its_own_folders_and_no_other_on_the_local_e
     )
 
 
+def test_a_store_that_does_not_answer_is_told_before_anything_is_done(buckets: Stack) -> None:
+    (buckets.home / "data" / "inbound").mkdir(parents=True)
+    with pytest.raises(Unhealthy) as caught:
+        launch(buckets, engine_of(buckets), Wanted(), silent, print, {})
+    assert "stackctl up" in str(caught.value.hint)
+    assert not runs_of(buckets).all()
+
+
 def test_under_docker_any_folder_travels_below_a_prefix_of_its_own_that_no_listing_of_the_bucket_shows(
     containers: Stack, tmp_path: Path
 ) -> None:
