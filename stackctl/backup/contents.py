@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
 import stat
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +18,8 @@ from stackctl.backup.repository import Snapshot
 from stackctl.errors import StackctlError
 
 _HASHERS = 4
+_NO_LINKS = frozenset({errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EXDEV})
+"""What a file system says that has no hard links, or not so many to one file."""
 
 
 class Contents:
@@ -74,14 +78,20 @@ class Contents:
         self._count(part, found)
 
     def copy_mirror(self, part: str, mirror: Path, entries: Mapping[str, Entry]) -> None:
-        """Share the files of a mirror, which has exactly these.
+        """Take in the files of a mirror, as hard links: it lies beside the snapshots and its files never change.
 
         Raises:
-            StackctlError: rsync failed, or the mirror has others.
+            StackctlError: the mirror's files are not these.
         """
-        mirror.mkdir(mode=0o700, parents=True, exist_ok=True)
-        before = self.before(part)
-        rsync.copy_tree(mirror, self._folder / part, [mirror, *([before] if before else [])])
+        target = self._folder / part
+        target.mkdir(mode=0o700, parents=True)
+        try:
+            _link(mirror, target, entries)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            shutil.rmtree(target)
+            rsync.copy_tree(mirror, target, [])
         found = self._walk(part)
         known = {f"{part}/{key}": entry for key, entry in entries.items()}
         if found.keys() != known.keys() or any(known[path].size != status.st_size for path, status in found.items()):
@@ -147,6 +157,16 @@ class Contents:
         if not self._same(path, status):
             self.counts["new"]["files"] += 1
             self.counts["new"]["bytes"] += status.st_size
+
+
+def _link(source: Path, target: Path, names: Iterable[str]) -> None:
+    made = {""}
+    for name in names:
+        parent = os.path.dirname(name)  # noqa: PTH120 - ten thousands of names
+        if parent not in made:
+            (target / parent).mkdir(mode=0o700, parents=True, exist_ok=True)
+            made.add(parent)
+        os.link(f"{source}/{name}", f"{target}/{name}")
 
 
 def entry_of(file: Path) -> Entry:

@@ -14,7 +14,7 @@ from stackctl.backup.pruning import prune
 from stackctl.backup.repository import Busy, Repository, Snapshot
 from stackctl.backup.snapshot import take
 from stackctl.backup.sources import Sources
-from stackctl.backup.verify import check
+from stackctl.backup.verify import check_new
 from stackctl.errors import StackctlError, Unhealthy
 from stackctl.stack import Stack
 
@@ -91,7 +91,7 @@ def _taken(
     clock = time.monotonic()
     snapshot = take(sources, repository, events=events, hooks=hooks)
     taken = time.monotonic()
-    verdict = check(repository, snapshot, events=events)
+    verdict = check_new(repository, snapshot, events=events)
     hooks("verified")
     figures = {
         "seconds": taken - clock,

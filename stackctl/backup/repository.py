@@ -238,19 +238,25 @@ class Repository:
         digest = _read(self.state / "taken.json").get(identity)
         return str(digest) if digest else None
 
-    def mark_verified(self, identity: str, at: datetime, *, deep: bool = True) -> None:
-        """Remember that a snapshot was found right; ``deep``: every byte of it was read.
+    def mark_verified(self, identity: str, at: datetime, *, read: datetime | None = None) -> None:
+        """Remember that a snapshot was found right; ``read``: every byte of it was read since then.
 
         One that is known to be damaged is right again only after every byte was read.
         """
-        if not deep and identity in self.damaged():
+        damaged = _read(self.state / "damaged.json")
+        if read is None and identity in damaged:
             return
         marks = _read(self.state / "verified.json")
-        marks[identity] = {"at": at.astimezone(UTC).isoformat(), "deep": deep}
+        before = marks.get(identity, {}).get("read")
+        marks[identity] = {"at": at.astimezone(UTC).isoformat(), "read": _text(read) or before}
         write_document(self.state / "verified.json", marks)
-        damaged = _read(self.state / "damaged.json")
-        if deep and damaged.pop(identity, None) is not None:
+        if damaged.pop(identity, None) is not None:
             write_document(self.state / "damaged.json", damaged)
+
+    def read_through(self) -> dict[str, datetime]:
+        """Return since when every byte was read of the snapshots that are right and were read through."""
+        marks = _read(self.state / "verified.json")
+        return {identity: datetime.fromisoformat(mark["read"]) for identity, mark in marks.items() if mark["read"]}
 
     def verified(self) -> dict[str, datetime]:
         """Return when each snapshot was last found right."""
@@ -269,8 +275,9 @@ class Repository:
         marks[identity] = {"at": at.astimezone(UTC).isoformat(), "paths": paths}
         write_document(self.state / "damaged.json", marks)
         verified = _read(self.state / "verified.json")
-        if verified.pop(identity, None) is not None:
-            write_document(self.state / "verified.json", verified)
+        verified.pop(identity, None)
+        others = {name: {**mark, "read": None} for name, mark in verified.items()}  # they may share the wrong files
+        write_document(self.state / "verified.json", others)
 
     def damaged(self) -> dict[str, tuple[str, ...]]:
         """Return the damaged snapshots and their wrong files."""
@@ -279,8 +286,7 @@ class Repository:
     def trusted(self, identity: str) -> bool:
         """Return whether the next snapshot may share this one's files: nothing damaged can be among them."""
         damaged = self.damaged()
-        mark = _read(self.state / "verified.json").get(identity, {})
-        return not damaged or (identity not in damaged and bool(mark.get("deep")))
+        return not damaged or (identity not in damaged and identity in self.read_through())
 
     def _folders(self) -> list[Path]:
         try:
@@ -292,6 +298,10 @@ class Repository:
         for folder in self._folders():
             with contextlib.suppress(StackctlError):
                 yield Snapshot.load(folder)
+
+
+def _text(moment: datetime | None) -> str | None:
+    return moment.astimezone(UTC).isoformat() if moment else None
 
 
 def write_document(file: Path, document: Mapping[str, Any]) -> None:

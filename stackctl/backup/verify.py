@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from stackctl.errors import StackctlError
 
 MAIN = "mlflow.db"
 _READERS = 4
+READ_AGAIN = timedelta(days=30)
+"""How long a file that was read is trusted to be as it was."""
 
 
 @dataclass(frozen=True)
@@ -68,21 +71,55 @@ class Verdict:
 def check(repository: Repository, snapshot: Snapshot, *, deep: bool = True, events: Events = quiet) -> Verdict:
     """Verify a snapshot and remember the outcome in its repository."""
     verdict = verify(snapshot, deep=deep, recorded=repository.recorded(snapshot.id), events=events)
-    now = datetime.now(UTC)
-    if verdict.ok:
-        repository.mark_verified(snapshot.id, now, deep=deep)
-    else:
-        repository.mark_damaged(snapshot.id, verdict.damaged, now)
+    _remember(repository, snapshot, verdict, datetime.now(UTC) if deep else None)
     return verdict
 
 
-def verify(snapshot: Snapshot, *, deep: bool = True, recorded: str | None = None, events: Events = quiet) -> Verdict:
+def check_new(repository: Repository, snapshot: Snapshot, *, events: Events = quiet) -> Verdict:
+    """Verify a snapshot that was just taken, and remember the outcome.
+
+    What it shares with one whose every byte was read in the last ``READ_AGAIN`` is not read again.
+    """
+    now = datetime.now(UTC)
+    read, other = _read_before(repository, snapshot, now)
+    verdict = verify(snapshot, recorded=repository.recorded(snapshot.id), proven=other, events=events)
+    _remember(repository, snapshot, verdict, read)
+    return verdict
+
+
+def _read_before(repository: Repository, snapshot: Snapshot, now: datetime) -> tuple[datetime, Snapshot | None]:
+    """Return an earlier snapshot whose every byte was read, and when; none: this one is to be read."""
+    read = repository.read_through()
+    for other in reversed(repository.snapshots()):
+        at = read.get(other.id)
+        if other.sequence < snapshot.sequence and at is not None and timedelta() <= now - at < READ_AGAIN:
+            return at, other
+    return now, None
+
+
+def _remember(repository: Repository, snapshot: Snapshot, verdict: Verdict, read: datetime | None) -> None:
+    now = datetime.now(UTC)
+    if verdict.ok:
+        repository.mark_verified(snapshot.id, now, read=read)
+    else:
+        repository.mark_damaged(snapshot.id, verdict.damaged, now)
+
+
+def verify(
+    snapshot: Snapshot,
+    *,
+    deep: bool = True,
+    recorded: str | None = None,
+    proven: Snapshot | None = None,
+    events: Events = quiet,
+) -> Verdict:
     """Compare a snapshot with its manifest.
 
     Args:
         snapshot: it is only read.
         deep: read every byte; else existence and size of each file are looked at, and the databases are read.
         recorded: SHA-256 of the manifest as it was when the snapshot was taken, kept elsewhere.
+        proven: a snapshot whose every byte was read: files that are its very files are not read again.
         events: told how far it is.
     """
     begun = time.monotonic()
@@ -93,12 +130,18 @@ def verify(snapshot: Snapshot, *, deep: bool = True, recorded: str | None = None
     except StackctlError as error:
         problems.append(error.message)
         return Verdict(tuple(problems), (FILE,), deep, 0, 0, time.monotonic() - begun, Closure())
-    wrong, read = _of_files(snapshot.folder, manifest, events, deep=deep)
+    wrong, found = _at_first_sight(snapshot.folder, manifest)
+    read = 0
+    if deep:
+        right = {path: entry for path, entry in manifest.files.items() if path not in wrong}
+        unread = {path: entry for path, entry in right.items() if not (proven and _shared(path, found, proven))}
+        changed, read = _when_read(snapshot.folder, unread, events)
+        wrong.update(changed)
     problems += [f"{path} {what}" for path, what in wrong.items()]
     damaged += sorted(wrong)
-    found = _of_databases(snapshot, manifest, problems)
+    closed = _of_databases(snapshot, manifest, problems)
     seconds = time.monotonic() - begun
-    return Verdict(tuple(problems), tuple(damaged), deep, len(manifest.files), read, seconds, found)
+    return Verdict(tuple(problems), tuple(damaged), deep, len(manifest.files), read, seconds, closed)
 
 
 def _of_manifest(snapshot: Snapshot, recorded: str | None) -> list[str]:
@@ -117,27 +160,17 @@ def _of_manifest(snapshot: Snapshot, recorded: str | None) -> list[str]:
     return problems
 
 
-def _of_files(folder: Path, manifest: Manifest, events: Events, *, deep: bool) -> tuple[dict[str, str], int]:
-    """Return what is wrong with each file, and how many bytes were read."""
+def _at_first_sight(folder: Path, manifest: Manifest) -> tuple[dict[str, str], dict[str, os.stat_result]]:
+    """Return what is wrong with files by their status alone, and the status of each."""
     found = {path: status for path, status in walk(folder) if path not in OWN_FILES}
     wrong = {path: "is missing." for path in (*manifest.links, *manifest.files) if path not in found}
     for path, status in found.items():
-        if what := _at_first_sight(folder, path, status, manifest):
+        if what := _odd(folder, path, status, manifest):
             wrong[path] = what
-    if not deep:
-        return wrong, 0
-    right = [(path, entry) for path, entry in manifest.files.items() if path not in wrong]
-    progress = Progress(events, "verify", len(right), sum(entry.size for _, entry in right))
-    with ThreadPoolExecutor(_READERS) as threads:
-        for (path, entry), what in zip(right, threads.map(lambda item: _when_read(folder, *item), right), strict=True):
-            if what:
-                wrong[path] = what
-            progress.add(entry.size)
-    progress.say()
-    return wrong, progress.bytes
+    return wrong, found
 
 
-def _at_first_sight(folder: Path, path: str, status: os.stat_result, manifest: Manifest) -> str | None:
+def _odd(folder: Path, path: str, status: os.stat_result, manifest: Manifest) -> str | None:
     """Return what a file's status says is wrong with it."""
     entry = manifest.files.get(path)
     if stat.S_ISLNK(status.st_mode) and entry is None:
@@ -149,12 +182,34 @@ def _at_first_sight(folder: Path, path: str, status: os.stat_result, manifest: M
     return None if status.st_size == entry.size else f"has {status.st_size} bytes, not {entry.size}."
 
 
-def _when_read(folder: Path, path: str, entry: Entry) -> str | None:
-    """Return what a file's content says is wrong with it."""
+def _shared(path: str, found: Mapping[str, os.stat_result], other: Snapshot) -> bool:
+    """Return whether a file is the very file of another snapshot."""
     try:
-        return None if sha256_of(folder / path) == entry.sha256 else "is not what was taken: its bytes changed."
-    except OSError as error:
-        return f"cannot be read: {error.strerror}."
+        there = os.lstat(f"{other.folder}/{path}")
+    except OSError:
+        return False
+    return (there.st_dev, there.st_ino) == (found[path].st_dev, found[path].st_ino)
+
+
+def _when_read(folder: Path, files: Mapping[str, Entry], events: Events) -> tuple[dict[str, str], int]:
+    """Read files, and return what is wrong with them and how many bytes they have."""
+
+    def read(item: tuple[str, Entry]) -> str | None:
+        path, entry = item
+        try:
+            return None if sha256_of(folder / path) == entry.sha256 else "is not what was taken: its bytes changed."
+        except OSError as error:
+            return f"cannot be read: {error.strerror}."
+
+    wrong: dict[str, str] = {}
+    progress = Progress(events, "verify", len(files), sum(entry.size for entry in files.values()))
+    with ThreadPoolExecutor(_READERS) as threads:
+        for (path, entry), what in zip(files.items(), threads.map(read, files.items()), strict=True):
+            if what:
+                wrong[path] = what
+            progress.add(entry.size)
+    progress.say()
+    return wrong, progress.bytes
 
 
 def _of_databases(snapshot: Snapshot, manifest: Manifest, problems: list[str]) -> Closure:

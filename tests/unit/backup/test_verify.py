@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from support.backups import Backed
 
 from stackctl.backup.repository import Snapshot
-from stackctl.backup.verify import Verdict, check, verify
+from stackctl.backup.verify import Verdict, check, check_new, verify
 
 LOG = f"objects/mlflow/0/{1:032x}/artifacts/log.txt"
 
@@ -36,9 +37,10 @@ def snapshot(taken: Backed, tmp_path: Path) -> Snapshot:
 
 
 def _flip(file: Path) -> None:
-    data = bytearray(file.read_bytes())
+    status, data = file.stat(), bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))  # as a disk does it
 
 
 def _edit(file: Path, change: Callable[[dict[str, object]], None]) -> None:
@@ -94,6 +96,32 @@ def test_a_damaged_database_is_named(snapshot: Snapshot) -> None:
     file.write_bytes(data[:4096] + b"\xff" * 4096 + data[8192:])
     verdict = verify(snapshot, deep=False)
     assert any("db/mlflow.db" in text for text in verdict.problems)
+
+
+def test_after_a_backup_only_what_is_new_is_read_and_all_of_it_when_the_rest_was_not_read_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datetime import timedelta
+
+    from stackctl.backup import verify as verify_module
+
+    backed = Backed(tmp_path)
+    backed.log_run(1)
+    first = check_new(backed.repository, backed.take())
+    assert first.bytes_read == sum(entry.size for entry in backed.repository.find().manifest.files.values())
+    backed.shelf.objects["0/new"] = b"12345"
+    second = backed.take()
+    assert check_new(backed.repository, second).bytes_read == 5
+    _flip(second.folder / LOG)
+    assert check_new(backed.repository, backed.take()).ok
+    monkeypatch.setattr(verify_module, "READ_AGAIN", timedelta())
+    third = backed.take()
+    assert check_new(backed.repository, third).damaged == (LOG,)
+    monkeypatch.undo()
+    last = backed.take()
+    verdict = check_new(backed.repository, last)
+    assert verdict.ok
+    assert verdict.bytes_read == last.header["bytes"]
 
 
 def test_what_was_found_is_remembered_and_a_damaged_snapshot_is_verified_no_more(taken: Backed) -> None:
