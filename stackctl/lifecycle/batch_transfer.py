@@ -11,7 +11,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from stackctl.stack import Stack
 
 PAUSE_SECONDS = 3.0
+LANES = 8
+"""Images on their way at the same time."""
 SHARE = 10
 """Looking for what is new takes at most one part in so many of the time."""
 TRANSFERS = "transfers"
@@ -70,41 +74,59 @@ def _bring(source: Place, target: Place, images: Iterable[Listed], record: Path,
     brought = kept = 0
     told = time.monotonic()
     record.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.closing(sqlite3.connect(record, timeout=30, isolation_level=None)) as base:
+    with (
+        contextlib.closing(sqlite3.connect(record, timeout=30, isolation_level=None)) as base,
+        ThreadPoolExecutor(LANES) as pool,
+    ):
         base.executescript(_SCHEMA)
         base.execute("BEGIN")
         there = ((os.fsencode(image.name), image.stamp) for image in target.list())
         base.executemany("INSERT OR REPLACE INTO there VALUES (?, ?)", there)
         base.execute("COMMIT")
-        for image in images:
-            name = os.fsencode(image.name)
-            now = base.execute("SELECT stamp FROM there WHERE name = ?", (name,)).fetchone()
-            known = base.execute("SELECT size, stamp FROM brought WHERE name = ?", (name,)).fetchone()
-            if now is not None and known == (image.size, image.stamp):
-                kept += 1
-                continue
-            try:
-                brought += _bring_one(source, target, image.name, now[0] if now else None)
-            except (StoreGone, NoSpace):
-                raise
-            except (StackctlError, UnicodeError) as error:
-                tell(f"! {subject}", f"{source.full(image.name)} stays behind: {getattr(error, 'message', error)}")
-                continue
-            if time.monotonic() - told > 1.0:
+        rest = iter(images)
+        while some := list(islice(rest, LANES * 4)):
+            stamps = {image.name: _stamp_there(base, image) for image in some}
+            wanted = [image for image in some if stamps[image.name] is None or not _is_known(base, image)]
+            kept += len(some) - len(wanted)
+            outcomes = pool.map(
+                lambda image, stamps=stamps: _bring_one(source, target, image, stamps[image.name]), wanted
+            )
+            for image, outcome in zip(wanted, outcomes, strict=True):
+                if isinstance(outcome, str):
+                    tell(f"! {subject}", f"{source.full(image.name)} stays behind: {outcome}")
+                    continue
+                brought += outcome
+                entry = (os.fsencode(image.name), image.size, image.stamp)
+                base.execute("INSERT OR REPLACE INTO brought VALUES (?, ?, ?)", entry)
+            if wanted and time.monotonic() - told > 1.0:
                 told = time.monotonic()
                 tell(subject, f"{brought} brought to {target.url}")
-            base.execute("INSERT OR REPLACE INTO brought VALUES (?, ?, ?)", (name, image.size, image.stamp))
     if brought or kept:
         tell(subject, f"{brought} brought to {target.url}, {kept} there already")
     return brought
 
 
-def _bring_one(source: Place, target: Place, name: str, stamp: str | None) -> bool:
-    """Copy one image unless it is there; an object's ETag is its MD5 as a rule."""
-    data = source.read(name)
-    if stamp == hashlib.md5(data, usedforsecurity=False).hexdigest():
-        return False
-    target.write(name, data)
+def _stamp_there(base: sqlite3.Connection, image: Listed) -> str | None:
+    row = base.execute("SELECT stamp FROM there WHERE name = ?", (os.fsencode(image.name),)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _is_known(base: sqlite3.Connection, image: Listed) -> bool:
+    row = base.execute("SELECT size, stamp FROM brought WHERE name = ?", (os.fsencode(image.name),)).fetchone()
+    return bool(row == (image.size, image.stamp))
+
+
+def _bring_one(source: Place, target: Place, image: Listed, stamp: str | None) -> bool | str:
+    """Copy one image; return False where it was there, and why it cannot be copied where that is its own fault."""
+    try:
+        data = source.read(image.name)
+        if stamp == hashlib.md5(data, usedforsecurity=False).hexdigest():  # an object's ETag, as a rule
+            return False
+        target.write(image.name, data)
+    except (StoreGone, NoSpace):
+        raise
+    except (StackctlError, UnicodeError) as error:
+        return str(getattr(error, "message", error))
     return True
 
 
