@@ -1,0 +1,31 @@
+"""``restore`` and ``gc`` where nothing can be done: they say what is missing and change nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.cli import Cli
+from support.local_stack import make_local_stack
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    return Cli(make_local_stack(tmp_path / "stack").home)
+
+
+def test_options_that_need_another_one_say_which(cli: Cli) -> None:
+    assert "Add --into DIR" in cli.fails(2, "restore", "--new-stack")
+    assert "Add --new-stack" in cli.fails(2, "restore", "--engine", "docker")
+    assert "nobody is there to ask" in cli.fails(2, "restore")
+
+
+def test_without_a_snapshot_there_is_nothing_to_restore_and_nothing_is_stopped(cli: Cli) -> None:
+    assert "There is no snapshot in" in cli.fails(2, "restore", "--yes")
+    assert "No restore is open here" in cli.fails(1, "restore", "--undo")
+    assert cli.folder is not None
+    assert not (cli.folder / ".stackctl" / "restore.json").exists()
+
+
+def test_gc_without_mlflow_deletes_nothing_because_no_snapshot_can_be_found_or_taken(cli: Cli) -> None:
+    assert "MLflow cannot be reached" in cli.fails(3, "gc", "--yes")
