@@ -65,6 +65,7 @@ class DaskCluster:
         self._connections = 0
         self._own: LocalCluster | None = None
         self._lost = ""
+        self._forgotten = False
         if self._url is None:
             dask.config.set(SETTINGS)
             self._own = _own_processes(sizes, dashboard=dashboard)
@@ -108,7 +109,7 @@ class DaskCluster:
 
     def messages(self, timeout: float) -> list[Message]:
         """Return what was said since the last call; reconnects where the scheduler is gone."""
-        if self._lost or self._client.status != "running":
+        if self._lost or self._forgotten or self._client.status != "running":
             return self._return_to_scheduler(timeout)
         found: list[Message] = []
         with contextlib.suppress(queue.Empty):
@@ -203,12 +204,17 @@ class DaskCluster:
         """Say that a batch came back; called in a thread of Dask's."""
         from distributed import KilledWorker
 
+        from stackctl.batch.worker_plugin import UnknownRun
+
         problem: BaseException | None = None
         if future.status == "error":
             problem = future.exception()
             if isinstance(problem, KilledWorker):
                 self._messages.put(Died(problem.last_worker.address))
                 problem = None
+            elif isinstance(problem, UnknownRun):  # the client found a scheduler again that was started anew
+                self._forgotten = True
+                return
         self._messages.put(Returned(number, problem if isinstance(problem, Exception) else None))
 
     def _return_to_scheduler(self, timeout: float) -> list[Message]:
@@ -229,7 +235,7 @@ class DaskCluster:
             time.sleep(timeout)
             return said
         self._messages = queue.SimpleQueue()
-        self._lost = ""
+        self._lost, self._forgotten = "", False
         return said
 
 

@@ -27,6 +27,10 @@ MEMORY_SHARE = 0.9
 """Share of a worker's memory limit that one image may need; above the limit Dask ends the worker."""
 
 
+class UnknownRun(StackctlError):
+    """A worker was given a batch of a run that nobody told it of: its scheduler was started anew."""
+
+
 def plugin_name(run: str) -> str:
     """Return under which name a run's plugin stands on each worker."""
     return f"stackctl-batch-{run}"
@@ -111,7 +115,7 @@ def work(run: str, number: int, images: Sequence[ImageTask]) -> None:
     worker = get_worker()
     plugin: Any = worker.plugins.get(plugin_name(run))
     if plugin is None:
-        raise StackctlError(f"The worker {worker.address} does not know the run {run}.")
+        raise UnknownRun(f"The worker {worker.address} does not know the run {run}.")
     plugin.process(number, images, worker.get_current_task())
 
 
