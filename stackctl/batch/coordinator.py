@@ -349,6 +349,7 @@ def only_run(file: Path, order: Order) -> Iterator[None]:
                 f"The run {holder} works on {order.output} now.", f"See `stackctl batch status {holder}`."
             ) from None
         with contextlib.suppress(OSError):  # a full disk: the lock is held all the same
+            os.ftruncate(handle, 0)
             os.pwrite(handle, order.run.encode(), 0)
         yield
     finally:

@@ -23,9 +23,10 @@ from support.deadly_images import DEADLY, ENDLESS, ENVIRONMENT
 from support.pictures import encode, noise
 from support.ports import free_ports
 
-from stackctl.batch.order import OrderedModel
+from stackctl.batch.order import OrderedModel, OrderedSecurity
 from stackctl.checkpoints.networks import prepare
 from stackctl.process import run, start, stop
+from stackctl.scaffold.secret_files import batch_tls
 from stackctl.stack import Stack
 from stackctl.store.minio import build_minio, find_minio
 from stackctl.store.urls import open_store
@@ -225,3 +226,66 @@ def test_a_store_that_stands_still_is_waited_for(
     found = {each.key: hashlib.sha256(outbound.get(each.key)).hexdigest() for each in outbound.list()}
     assert found == calm
     assert {each.key for each in open_store(stack, "s3://quarantine").list()} == {"broken.png", "broken.png.json"}
+
+
+class OwnScheduler:
+    """A Dask scheduler and two workers that are there before a run; it tries again what a worker died on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.key = folder / "batch_tls"
+        self.key.write_text(batch_tls())
+        self.address = f"tls://127.0.0.1:{free_ports()['store']}"
+        tls = "DASK_DISTRIBUTED__COMM__TLS__"
+        sides = {f"{tls}{side}__{part}": str(self.key) for side in ("SCHEDULER", "WORKER") for part in ("CERT", "KEY")}
+        self.env = {f"{tls}CA_FILE": str(self.key), "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true", **sides}
+        self.log = folder / "dask.log"
+        self.cache = {"STACKCTL_WORKER_CACHE": str(folder / "workers"), "STACKCTL_BATCH_THREADS": "1"}
+        self.processes: list[Any] = []
+        self.scheduler = self.begin("scheduler", "--host", self.address, "--no-dashboard")
+        self.workers = [self.worker() for _ in range(2)]
+
+    def worker(self, **env: str) -> Any:
+        options = ("--nworkers", "1", "--nthreads", "1", "--no-dashboard", "--memory-limit", "4GiB")
+        return self.begin("worker", self.address, *options, **env)
+
+    def begin(self, *words: str, **env: str) -> Any:
+        found = start([sys.executable, "-m", "dask", *words], env={**self.env, **self.cache, **env}, log=self.log)
+        self.processes.append(found)
+        return found
+
+    def close(self) -> None:
+        for each in self.processes:
+            stop(each, grace=0.5)
+
+
+@pytest.fixture
+def dask(tmp_path: Path) -> Iterator[OwnScheduler]:
+    found = OwnScheduler(tmp_path)
+    yield found
+    found.close()
+
+
+def test_a_scheduler_that_is_there_already_may_be_killed_with_a_worker_of_its(
+    batch: BatchRuns, photos: Path, calm: dict[str, str], tmp_path: Path, dask: OwnScheduler
+) -> None:
+    keys = OrderedSecurity(*[str(dask.key)] * 3)
+    going = batch.start(photos, tmp_path / "out", tmp_path / "bad", scheduler=dask.address, security=keys)
+    going.until(told("image", 3), "three images")
+    psutil.Process(dask.workers[0].pid).children()[0].kill()  # its nanny starts another one
+    going.until(told("image", 8), "eight images")
+    dask.scheduler.kill()
+    going.until(told("waiting", 1), "waiting")
+    dask.scheduler = dask.begin("scheduler", "--host", dask.address, "--no-dashboard")
+    dask.worker()
+    going.finishes()
+    assert digests(tmp_path / "out") == calm
+
+
+def test_workers_with_other_packages_are_refused(
+    batch: BatchRuns, photos: Path, tmp_path: Path, dask: OwnScheduler
+) -> None:
+    other = {"DASK_DISTRIBUTED__WORKER__PRELOAD": '["support.other_packages"]', "PYTHONPATH": ENVIRONMENT["PYTHONPATH"]}
+    dask.worker(**other)
+    keys = OrderedSecurity(*[str(dask.key)] * 3)
+    end = batch.start(photos, tmp_path / "out", tmp_path / "bad", scheduler=dask.address, security=keys).ended()
+    assert (end["exit"], "another environment" in end["message"]) == (4, True)

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from support.pictures import encode, noise
+
+from stackctl.batch.coordinator import only_run
+from stackctl.batch.dask_cluster import check_scheduler
+from stackctl.batch.network import CACHE_VARIABLE, Parcel
+from stackctl.batch.order import Order, OrderedModel, OrderedSecurity
+from stackctl.batch.plan import ImageTask, Known
+from stackctl.batch.task import Job, Outcome, Upscaled, Workbench, unscaled
+from stackctl.checkpoints.networks import prepare
+from stackctl.errors import StackctlError, UsageError
+from stackctl.store.errors import NoSpace
+from stackctl.store.files import Files
+from stackctl.store.places import Listed
+
+PARTS = ("in", "out", "bad")
+
+
+@pytest.fixture
+def order(tmp_path: Path) -> Order:
+    for part in PARTS:
+        (tmp_path / part).mkdir()
+    first, second, third = (str(tmp_path / part) for part in PARTS)
+    return Order("run", "now", first, second, third, OrderedModel("m", "1", "sha256:aa"))
+
+
+@pytest.fixture
+def bench(order: Order) -> Workbench:
+    return Workbench.open(Job(order, None), worker="w")
+
+
+def task(tmp_path: Path, name: str, data: bytes = b"data", known: Known | None = None) -> ImageTask:
+    file = tmp_path / "in" / name
+    file.write_bytes(data)
+    return ImageTask(name, len(data), "1", f"{Path(name).stem}_out", known)
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_a_result_is_left_as_it_is_where_only_stamps_have_changed(tmp_path: Path, bench: Workbench) -> None:
+    (tmp_path / "out" / "a_out.png").write_bytes(b"result")
+    known = Known(digest(b"data"), "a_out.png", digest(b"result"))
+    image = task(tmp_path, "a.png", known=known)
+    assert bench.one(image).status == "unchanged"
+    (tmp_path / "out" / "a_out.png").write_bytes(b"broken")
+    assert bench.one(image).status == "done"
+    assert (tmp_path / "out" / "a_out.png").read_bytes() == b"data"
+    (tmp_path / "in" / "a.png").write_bytes(b"another")
+    assert bench.one(image).output_digest == digest(b"another")
+
+
+def test_an_image_that_was_removed_is_gone_and_not_in_quarantine(tmp_path: Path, bench: Workbench) -> None:
+    image = task(tmp_path, "a.png")
+    (tmp_path / "in" / "a.png").unlink()
+    assert bench.one(image).status == "gone"
+    assert not list((tmp_path / "bad").iterdir())
+
+
+def test_a_name_that_cannot_be_written_is_that_images_fault_alone(tmp_path: Path, bench: Workbench) -> None:
+    (tmp_path / "out" / "a_out.png").mkdir()
+    outcome = bench.one(task(tmp_path, "a.png"))
+    assert (outcome.status, outcome.code) == ("quarantined", "cannot_write")
+    reason = json.loads((tmp_path / "bad" / "a.png.json").read_text())
+    assert (reason["code"], reason["worker"], reason["input_digest"]) == ("cannot_write", "w", digest(b"data"))
+    assert (tmp_path / "bad" / "a.png").read_bytes() == b"data"
+
+
+class Full(Files):
+    def write(self, name: str, data: bytes) -> Listed:
+        raise NoSpace("The disk is full.")
+
+
+def test_after_a_full_disk_the_rest_of_a_batch_is_not_begun(tmp_path: Path, order: Order) -> None:
+    places = (Files(tmp_path / "in"), Full(tmp_path / "out"), Files(tmp_path / "bad"))
+    heard: list[Outcome] = []
+    begun: list[str] = []
+    images = [task(tmp_path, f"{number}.png", b"x" * 100_000) for number in range(5)]
+    bench = Workbench(order, unscaled, places)
+    bench.process(images, lambda done, names: (heard.extend(done), begun.extend(names))[0])  # type: ignore[func-returns-value]
+    assert [outcome.status for outcome in heard] == ["later"] * 5
+    assert [outcome.reason for outcome in heard] == ["The disk is full.", "", "", "", ""]
+    assert begun == ["0.png"]
+
+
+def test_each_image_is_announced_before_it_is_begun_and_large_ones_alone(tmp_path: Path, order: Order) -> None:
+    told: list[str] = []
+    groups: list[int] = []
+
+    def upscale(image: ImageTask, data: bytes) -> Upscaled:
+        assert image.name in told
+        return Upscaled(data, "png", 1, 1)
+
+    def announce(_: list[Outcome], names: list[str]) -> None:
+        told.extend(names)
+        groups.append(len(names))
+
+    first, second, third = (Files(tmp_path / part) for part in PARTS)
+    bench = Workbench(order, upscale, (first, second, third))
+    bench.process([task(tmp_path, f"{number}.png") for number in range(60)], announce)
+    assert max(groups) > 1
+    groups.clear()
+    bench.process([task(tmp_path, f"{number}.png", b"x" * 100_000) for number in range(5)], announce)
+    assert groups == [1, 1, 1, 1, 1, 0]
+
+
+def test_an_image_that_needs_more_memory_than_its_worker_has_is_given_up_without_a_try(
+    tmp_path: Path, order: Order
+) -> None:
+    found = prepare("starter", run=lambda *_: "", progress=lambda *_: None)
+    parcel = Parcel.pack(found.path, found.golden, bf16_allowed=found.bf16_allowed, carry=False)
+    bench = Workbench.open(Job(order, parcel, 1, max_memory=310 * 2**20))
+    assert bench.one(task(tmp_path, "small.png", encode(noise(20, 20)))).status == "done"
+    outcome = bench.one(task(tmp_path, "large.png", encode(noise(700, 700))))
+    assert (outcome.status, outcome.code) == ("quarantined", "too_large")
+    assert "MiB of memory" in outcome.reason
+
+
+def test_a_network_is_brought_to_a_worker_that_does_not_see_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    golden = tmp_path / "golden"
+    golden.mkdir()
+    (golden / "manifest.json").write_text("{}")
+    network = tmp_path / "network.onnx"
+    network.write_bytes(b"network")
+    parcel = Parcel.pack(network, golden, bf16_allowed=True, carry=True)
+    assert parcel.unpack() == (network, golden)
+    network.write_bytes(b"another one under the same path")
+    copied, pairs = parcel.unpack()
+    assert copied.read_bytes() == b"network"
+    assert pairs is not None
+    assert (pairs / "manifest.json").read_text() == "{}"
+
+
+KEYS = OrderedSecurity("ca", "cert", "key")
+
+
+@pytest.mark.parametrize(
+    ("url", "keys"),
+    [("tcp://10.0.0.1:8786", None), ("tcp://scheduler:8786", KEYS), ("tls://10.0.0.1:8786", None), ("ucx://x", None)],
+)
+def test_a_scheduler_that_others_could_reach_in_plain_text_is_refused(url: str, keys: OrderedSecurity | None) -> None:
+    with pytest.raises(UsageError):
+        check_scheduler(url, keys)
+
+
+@pytest.mark.parametrize(("url", "keys"), [("tcp://127.0.0.1:1", None), ("tcp://[::1]:1", None), ("tls://h:1", KEYS)])
+def test_a_scheduler_on_loopback_or_with_keys_is_taken(url: str, keys: OrderedSecurity | None) -> None:
+    check_scheduler(url, keys)
+
+
+def test_a_second_run_into_the_same_place_names_the_first(tmp_path: Path, order: Order) -> None:
+    lock = tmp_path / "output.lock"
+    other = dataclasses.replace(order, run="20261121-080501-ab12")
+    with (
+        only_run(lock, order),
+        pytest.raises(StackctlError, match="run run works on"),
+        only_run(lock, other),
+    ):
+        pass
+    with only_run(lock, other):
+        assert lock.read_text().startswith("20261121")
