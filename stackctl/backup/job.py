@@ -56,7 +56,8 @@ def run(
         snapshot = _taken(stack, sources, repository, events, hooks, began)
         _afterwards(stack, repository, events, hooks)
         outcome = Outcome(0, snapshot.id)
-    except StackctlError as error:
+    except (StackctlError, OSError) as raised:
+        error = raised if isinstance(raised, StackctlError) else _of_the_disk(raised)
         if snapshot is None and not isinstance(error, Busy | Damaged):
             _tell_failure(stack, repository, events, began, error)
         name = error.snapshot if isinstance(error, Damaged) else snapshot.id if snapshot else None
@@ -144,3 +145,11 @@ def _tell_failure(stack: Stack, repository: Repository, events: Events, began: d
 def _note(events: Events, text: str | None) -> None:
     if text:
         events("note", text=text)
+
+
+def _of_the_disk(error: OSError) -> StackctlError:
+    where = f" ({error.filename})" if error.filename else ""
+    return StackctlError(
+        f"The backup could not be finished: {error.strerror or error}{where}.",
+        "Look at the disk of backup.target in stack.yaml; the snapshots before are as they were.",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -106,6 +107,20 @@ def test_a_target_that_is_gone_is_told_although_nothing_can_be_kept_there(scene:
     (tmp_path / "backups").touch()
     assert scene.backup().exit == 1
     assert scene.mlflow.tags()["stackctl.backup.outcome"] == "failed"
+
+
+def test_a_disk_that_fills_up_at_any_moment_ends_in_a_sentence_and_a_ping(scene: Scene) -> None:
+    for step in ("databases", "marked", "verified"):
+
+        def full(done: str, step: str = step) -> None:
+            if done == step:
+                raise OSError(28, "No space left on device")
+
+        outcome = scene.backup(full)
+        assert (outcome.exit, scene.mlflow.pings[-1][0]) == (1, "/1/fail")
+        assert re.search("is full|No space left on device", str(outcome.message))
+        assert scene.mlflow.tags()["stackctl.backup.outcome"] == "failed"
+    assert scene.backup().exit == 0
 
 
 def test_a_snapshot_that_is_not_what_was_written_counts_for_nothing_and_nothing_is_deleted(scene: Scene) -> None:
