@@ -222,7 +222,7 @@ def hold(folder: Path) -> int:
     Raises:
         StackctlError: another process holds it.
     """
-    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     for patience in (0.05,) * 10:  # whoever asks whether it is held holds it for a moment
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -324,7 +324,7 @@ def _may_start(run: Run, started: Callable[[], bool] | None) -> bool:
 
 def _locked(file: Path) -> bool:
     try:
-        handle = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+        handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:
