@@ -38,6 +38,8 @@ SETTINGS: dict[str, Any] = {
     "distributed.admin.low-level-log-length": 100,
 }
 """A dead worker's batches come back at once, and nothing is measured that nobody looks at."""
+NO_PAGES: dict[str, Any] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
+"""Dask listens for HTTP in any case; on loopback, and without the dashboard it has nothing to tell there."""
 
 
 class DaskCluster:
@@ -59,7 +61,8 @@ class DaskCluster:
         self._url = order.scheduler
         self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._futures: dict[int, Future[None]] = {}
-        self._names: dict[str, str] = {}
+        self._known: set[str] = set()
+        self._comm: object = None
         self._counted = 0.0
         self._workers = 0
         self._connections = 0
@@ -67,7 +70,7 @@ class DaskCluster:
         self._lost = ""
         self._forgotten = False
         if self._url is None:
-            dask.config.set(SETTINGS)
+            dask.config.set({**SETTINGS, **({} if dashboard else NO_PAGES)})
             self._own = _own_processes(sizes, dashboard=dashboard)
             self._security: Security | None = None
         else:
@@ -109,7 +112,7 @@ class DaskCluster:
 
     def messages(self, timeout: float) -> list[Message]:
         """Return what was said since the last call; reconnects where the scheduler is gone."""
-        if self._lost or self._forgotten or self._client.status != "running":
+        if self._lost or self._forgotten or self._is_another_connection():
             return self._return_to_scheduler(timeout)
         found: list[Message] = []
         with contextlib.suppress(queue.Empty):
@@ -119,7 +122,7 @@ class DaskCluster:
         for message in found:
             if isinstance(message, Returned):
                 self._futures.pop(message.number, None)
-            elif isinstance(message, Joined | Died):
+            elif isinstance(message, Died):
                 self._counted = 0.0
         return found
 
@@ -159,7 +162,12 @@ class DaskCluster:
             ) from error
         self._connections += 1
         self._prepare(client)
+        self._comm = client.scheduler_comm
         return client
+
+    def _is_another_connection(self) -> bool:
+        """Return whether the connection is gone, or was made anew by Dask, which forgets what was listened to."""
+        return self._client.status != "running" or self._client.scheduler_comm is not self._comm
 
     def _prepare(self, client: Client) -> None:
         from stackctl.batch.worker_plugin import BatchPlugin, problem
@@ -183,7 +191,11 @@ class DaskCluster:
         self._count(client)
 
     def _count(self, client: Client | None = None) -> None:
-        self._workers = len((client or self._client).nthreads())
+        there = set((client or self._client).nthreads())
+        for worker in sorted(there - self._known):
+            self._messages.put(Joined(worker))
+        self._known = there
+        self._workers = len(there)
         self._counted = time.monotonic()
 
     def _announced(self, event: tuple[float, bytes]) -> None:
@@ -196,7 +208,7 @@ class DaskCluster:
             return
         match said.get("action"):
             case "add-worker":
-                self._messages.put(Joined(str(said["worker"])))
+                self._counted = 0.0
             case "remove-worker" if "worker" in said:
                 self._messages.put(Died(str(said["worker"]), expected=bool(said.get("expected"))))
 
@@ -223,7 +235,9 @@ class DaskCluster:
         if not self._lost:
             self._lost = f"The scheduler {self._url or 'of this run'} is gone."
             self._futures.clear()
+            self._messages = queue.SimpleQueue()
             self._workers = 0
+            self._known = set()
             with contextlib.suppress(Exception):
                 self._client.close(timeout=1)
             said.append(Lost(self._lost))
@@ -234,7 +248,6 @@ class DaskCluster:
         except Exception:  # noqa: BLE001 - tried again at the next call
             time.sleep(timeout)
             return said
-        self._messages = queue.SimpleQueue()
         self._lost, self._forgotten = "", False
         return said
 
@@ -284,7 +297,8 @@ def _own_processes(sizes: Sizes, *, dashboard: bool) -> LocalCluster:
         host="127.0.0.1",
         security=Security.temporary(),
         memory_limit=sizes.memory_per_worker,
-        dashboard_address="127.0.0.1:0" if dashboard else None,
+        dashboard_address="127.0.0.1:0",
+        scheduler_kwargs={"dashboard": dashboard},
         worker_dashboard_address=None,
         silence_logs=30,
     )
