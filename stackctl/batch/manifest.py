@@ -244,14 +244,15 @@ class Manifest:
         return self._stream("WHERE run = ? AND status = 'quarantined'", (run,))
 
     def done(self, run: str, n: int) -> list[Record]:
-        """Return ``n`` records of results that a run made, spread evenly over it."""
-        made = self.summary(run).done
-        step = max(1, made // max(1, n))
-        return self._records(
-            "WHERE id IN (SELECT id FROM (SELECT id, row_number() OVER (ORDER BY id) AS place FROM records "
-            "WHERE run = ? AND status = 'done' AND code <> 'unchanged') WHERE (place - 1) % ? = 0 LIMIT ?)",
-            (run, step, n),
-        )
+        """Return at most ``n`` records of results that a run made, spread evenly over it."""
+        row = self._one("SELECT min(id), max(id) FROM records WHERE run = ?", (run,))
+        if not row or row[0] is None:
+            return []
+        first, last = row
+        where = "WHERE run = ? AND id >= ? AND status = 'done' AND code <> 'unchanged' ORDER BY id LIMIT 1"
+        places = [first + (last + 1 - first) * number // n for number in range(n)]
+        found = [record for place in places for record in self._records(where, (run, place))]
+        return list({record.name: record for record in found}.values())
 
     def export(self, path: Path, run: str) -> int:
         """Write the records of a run as gzipped JSON lines, and return how many there are."""

@@ -95,9 +95,10 @@ def test_a_run_is_summed_up_and_only_that_run(manifest: Manifest) -> None:
     assert (summary.pixels, summary.out_pixels, summary.seconds) == (1000, 16000, 45.0)
     assert [record.name for record in manifest.slowest("R1", 2)] == ["9.png", "8.png"]
     assert [record.reason for record in manifest.quarantined("R1")] == ["It is."]
-    assert [record.name for record in manifest.done("R1", 3)] == ["0.png", "3.png", "6.png"]
+    assert [record.name for record in manifest.done("R1", 3)] == ["0.png", "4.png", "8.png"]
     assert len(manifest.done("R1", 100)) == 10
     assert manifest.summary("R3").done == 0
+    assert manifest.done("R3", 3) == []
 
 
 def test_a_run_is_exported_as_lines_of_json(manifest: Manifest, tmp_path: Path) -> None:
