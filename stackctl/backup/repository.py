@@ -256,7 +256,7 @@ class Repository:
     def read_through(self) -> dict[str, datetime]:
         """Return since when every byte was read of the snapshots that are right and were read through."""
         marks = _read(self.state / "verified.json")
-        return {identity: datetime.fromisoformat(mark["read"]) for identity, mark in marks.items() if mark["read"]}
+        return {identity: datetime.fromisoformat(mark["read"]) for identity, mark in marks.items() if mark.get("read")}
 
     def verified(self) -> dict[str, datetime]:
         """Return when each snapshot was last found right."""

@@ -151,8 +151,9 @@ class _Taking:
         trees = [(folder.name, folder.path) for folder in self._sources.folders]
         size = files = 0
         for bucket in self._sources.buckets:
+            if bucket.folder is not None:
+                trees.append((f"objects/{bucket.name}", bucket.folder))
             if bucket.store is None:
-                trees.append((f"objects/{bucket.name}", bucket.folder or Path()))
                 continue
             mirror = Mirror(bucket.name, bucket.store, self._repository.mirror / bucket.name, index)
             plan = mirror.plan()

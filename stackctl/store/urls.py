@@ -26,6 +26,8 @@ _FULL = ("StorageFull", "QuotaExceeded", "No space left", "os error 28", "os err
 TIMEOUT = timedelta(seconds=60)
 CONNECT_TIMEOUT = timedelta(seconds=5)
 RETRY_TIMEOUT = timedelta(seconds=30)
+BLOCK = 1 << 20
+"""Bytes of an object that lie in memory at a time."""
 
 
 class ObjectMissing(NotFound):
@@ -86,7 +88,7 @@ class ObjectStore:
             ObjectMissing: there is none.
         """
         with self._translated(key):
-            for block in self._inner.get(key).stream():
+            for block in self._inner.get(key).stream(BLOCK):
                 yield bytes(block)
 
     def head(self, key: str) -> ObjectInfo:
