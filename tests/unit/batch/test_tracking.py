@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -245,3 +248,42 @@ def tracking_items() -> list[Any]:
     from stackctl.batch import telling
 
     return [telling.run(RUN, None, "run", RUN, {}), telling.end("run", "FINISHED")]
+
+
+class KilledHere(BaseException):
+    """The process dies at this very point."""
+
+
+def test_killed_after_every_second_call_of_the_delivery_mlflow_has_everything_once(tmp_path: Path) -> None:
+    child = multiprocessing.get_context("fork").Process(target=_told_and_killed, args=(tmp_path,))
+    child.start()
+    child.join(30)
+    assert child.exitcode == -signal.SIGKILL
+    mlflow, kills = MemoryTracking(), 0
+
+    def die(_what: str) -> None:
+        if len(mlflow.calls) == 2:  # it arrived, and nobody heard the answer
+            raise KilledHere
+
+    mlflow.after = die
+    left = 1
+    while left and kills < 50:
+        mlflow.calls.clear()
+        try:
+            left = deliver(tmp_path, stack(), transport=mlflow)
+        except KilledHere:
+            kills += 1
+    assert 5 < kills < 50
+    assert sorted(run["name"] for run in mlflow.runs.values()) == [RUN, "batch 1", "manage-workers"]
+    assert {run["status"] for run in mlflow.runs.values()} == {"KILLED"}
+    (parent,) = mlflow.named(RUN)
+    assert last(parent, "pending") == 2
+    assert len(mlflow.experiments) == 1
+    assert undelivered(tmp_path) == 0
+
+
+def _told_and_killed(folder: Path) -> None:
+    tracking = Tracking.open(folder, order(), stack("http://127.0.0.1:9"))
+    tracking.begin(Plan(total=2, pending=2))  # type: ignore[arg-type]
+    tracking.submitted(1, 1, 100.0)
+    os.kill(os.getpid(), signal.SIGKILL)
