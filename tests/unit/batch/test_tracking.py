@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import random
 import signal
 import sqlite3
 import time
@@ -254,26 +255,26 @@ class KilledHere(BaseException):
     """The process dies at this very point."""
 
 
-def test_killed_after_every_second_call_of_the_delivery_mlflow_has_everything_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_again_and_again_during_the_delivery_mlflow_has_everything_once(seed: int, tmp_path: Path) -> None:
     child = multiprocessing.get_context("fork").Process(target=_told_and_killed, args=(tmp_path,))
     child.start()
     child.join(30)
     assert child.exitcode == -signal.SIGKILL
-    mlflow, kills = MemoryTracking(), 0
+    mlflow, kills, draw = MemoryTracking(), 0, random.Random(seed)
 
     def die(_what: str) -> None:
-        if len(mlflow.calls) == 2:  # it arrived, and nobody heard the answer
+        if draw.random() < 0.4:  # it arrived, and nobody heard the answer
             raise KilledHere
 
     mlflow.after = die
     left = 1
     while left and kills < 50:
-        mlflow.calls.clear()
         try:
             left = deliver(tmp_path, stack(), transport=mlflow)
         except KilledHere:
             kills += 1
-    assert 5 < kills < 50
+    assert 0 < kills < 50
     assert sorted(run["name"] for run in mlflow.runs.values()) == [RUN, "batch 1", "manage-workers"]
     assert {run["status"] for run in mlflow.runs.values()} == {"KILLED"}
     (parent,) = mlflow.named(RUN)
