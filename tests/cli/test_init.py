@@ -149,8 +149,8 @@ def test_a_person_who_wants_to_is_asked_for_every_detail(tmp_path: Path) -> None
             "staging model server",
             "the deployer",
             "the backup service",
-            *["Memory"] * 4,
-            *["Bucket"] * 4,
+            *["Memory"] * 5,
+            *["Bucket"] * 5,
             "Base image",
             "Registry to take",
         ):

@@ -50,6 +50,9 @@ class Running:
     def states(self) -> list[ServiceState]:
         return [ServiceState("serving", "running")]
 
+    def on_demand(self) -> list[ServiceState]:
+        return []
+
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
