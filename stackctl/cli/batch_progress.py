@@ -116,7 +116,7 @@ def sentence(event: dict[str, Any]) -> tuple[str, bool] | None:
 def opening(state: RunState) -> str:
     """Return how much there is to do, in words."""
     if not state.total:
-        return "There is no image in the input."
+        return "There is no image in the input yet."
     parts = [f"{state.pending} to do"]
     parts += [f"{state.skipped} done before"] if state.skipped else []
     parts += [f"{state.known_bad} known to be bad (try them again with --retry-failed)"] if state.known_bad else []

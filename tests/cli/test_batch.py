@@ -181,7 +181,7 @@ def test_interrupts_are_handed_over_one_by_one_and_end_nothing_by_themselves() -
 def test_figures_are_said_as_a_person_reads_them() -> None:
     state = RunState("running", total=4, done=1, pending=3, images_per_s=0.5, pixels_per_s=1.5e6, eta_s=3700, workers=1)
     assert figures(state) == "1 of 4 done · 0.50 images/s · 1.50 Mpixel/s · ETA 1:01:40 · 1 worker"
-    assert opening(RunState()) == "There is no image in the input."
+    assert opening(RunState()) == "There is no image in the input yet."
     assert printable("ä b\n\udcff") == "ä b\\n\\udcff"
 
 
