@@ -9,7 +9,7 @@ from stackctl import images, process
 from stackctl.engines import docker_launches as launches
 from stackctl.engines.docker_compose import COMPOSE_FILE, DockerCompose, lacking, mounted
 from stackctl.engines.protocol import BatchScheduler, LaunchState, Progress, ServiceState
-from stackctl.errors import MissingPrerequisite, StackctlError, UsageError
+from stackctl.errors import MissingPrerequisite, StackctlError, Unhealthy, UsageError
 from stackctl.images.client import docker, require_engine
 from stackctl.stack.services import ON_DEMAND
 
@@ -17,6 +17,7 @@ SCHEDULER, WORKER = "scheduler", "worker"
 SCHEDULER_URL = "tls://scheduler:8786"
 TLS_SECRET = "batch_tls"  # noqa: S105 - its name
 MOST = 64
+TRIES = 4
 THREADS = 2
 """Of one worker where there are enough processors, as for workers that a run starts itself."""
 
@@ -91,7 +92,15 @@ class DockerBatch(DockerCompose):
     def _start_workers(self, count: int, progress: Progress) -> None:
         self.prepare_workers(progress)
         threads = {"STACKCTL_BATCH_THREADS": str(max(1, _cores() // count))}
-        self._compose_up([SCHEDULER, WORKER], progress, scale={WORKER: count}, variables=threads)
+        left = TRIES if self._project.count(WORKER) else 1
+        while left:
+            left -= 1
+            try:
+                self._compose_up([SCHEDULER, WORKER], progress, scale={WORKER: count}, variables=threads)
+                left = 0
+            except Unhealthy:
+                if not left:  # workers end and come back where their scheduler does: Compose takes that for a failure
+                    raise
 
     def _usual_workers(self) -> int:
         wanted = self.stack.settings.batch.workers
