@@ -17,11 +17,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from stackctl.backup import rsync, secrets, space, versions
 from stackctl.backup.closure import Closure, closure
 from stackctl.backup.contents import Contents
 from stackctl.backup.events import Events, Hooks, Progress, nothing, quiet
+from stackctl.backup.freshness import SNAPSHOT_TAG, STACK_TAG
 from stackctl.backup.manifest import FILE, HEADER, SCHEMA, Manifest, sha256_of
 from stackctl.backup.mirror import Index, Mirror, Plan
 from stackctl.backup.repository import PARTIAL, Repository, Snapshot, flush, write_document
@@ -66,8 +68,6 @@ def take(
     version = rsync.require()
     repository.prepare()
     with repository.lock("backup"), _target_errors(repository):
-        if repository.latest() is None:
-            events("note", text=f"There is no snapshot in {repository.root} yet: this is the first.")
         if left := repository.clean():
             events("note", text=f"Removed what an interrupted backup left: {', '.join(left)}.")
         begun = (now() if now else datetime.now(UTC)).astimezone(UTC)
@@ -140,10 +140,23 @@ class _Taking:
             waited[database.name] = round(copied.locked, 3)
             self._contents.add(f"db/{database.name}")
         self._contents.count("db", self._contents.files)
+        if self._repository.latest() is None:
+            self._first()
         self._parts["db"] = {"databases": list(waited), "writers_waited_seconds": waited}
         if not waited:
             self._parts["db"]["why"] = "MLflow is elsewhere: its database is not part of this stack."
             self._events("note", text=self._parts["db"]["why"])
+
+    def _first(self) -> None:
+        """Say that this is the first snapshot here; and if MLflow knows of others, that they are not."""
+        where = self._repository.root
+        if any(_knows_snapshots(copy, self._sources.stack_name) for copy in (self.folder / "db").glob("mlflow.db")):
+            self._events(
+                "warning",
+                text=f"MLflow knows of earlier snapshots, and none is in {where}. Is the right disk mounted there?",
+            )
+        else:
+            self._events("note", text=f"This is the first snapshot in {where}.")
 
     def _listed(self, index: Index) -> list[tuple[Bucket, Mirror, Plan]]:
         """List the buckets, and see that there is room for what is new in them and in the folders."""
@@ -258,6 +271,18 @@ class _Taking:
         self._repository.record(snapshot)
         self._done("marked")
         return snapshot
+
+
+def _knows_snapshots(database: Path, stack: str) -> bool:
+    """Return whether runs in MLflow's database tell of earlier snapshots of the stack."""
+    query = (
+        "SELECT 1 FROM tags AS named JOIN tags AS taken ON named.run_uuid = taken.run_uuid "
+        "WHERE named.key = ? AND named.value = ? AND taken.key = ? LIMIT 1"
+    )
+    uri = f"file:{quote(str(database))}?mode=ro&immutable=1"
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+        return connection.execute(query, (STACK_TAG, stack, SNAPSHOT_TAG)).fetchone() is not None
+    return False
 
 
 def _base(repository: Repository) -> Snapshot | None:

@@ -87,6 +87,24 @@ def test_a_target_that_cannot_be_made_says_where(tmp_path: Path) -> None:
         Repository(tmp_path / "file" / "backups").prepare()
 
 
+def test_a_target_without_the_snapshots_that_mlflow_knows_of_is_suspicious(backed: Backed) -> None:
+    def said() -> list[tuple[str, str]]:
+        told: list[tuple[str, str]] = []
+        take(backed.sources, backed.repository, events=lambda event, **more: told.append((event, more.get("text", ""))))
+        return [(event, text) for event, text in told if "snapshot" in text and "secrets" not in text]
+
+    assert said()[0][0] == "note"
+    assert said() == []
+    run = backed.log_run(2)
+    with backed.sql() as connection:
+        tags = [(run, "stackctl.stack", "tested"), (run, "stackctl.backup.snapshot", "20260101T000000Z-abcd")]
+        connection.executemany("INSERT INTO tags VALUES (?, ?, ?)", tags)
+    backed.repository.root.rename(backed.folder / "unmounted")
+    ((event, text),) = said()
+    assert event == "warning"
+    assert "Is the right disk mounted" in text
+
+
 def test_a_target_that_goes_away_meanwhile_is_a_failure(backed: Backed) -> None:
     import shutil
 
