@@ -18,7 +18,9 @@ from stackctl.cli.output import Terminal, print_error, print_json, terminal
 if TYPE_CHECKING:
     from stackctl.batch.runs import Run, RunState
     from stackctl.engines import Engine
+    from stackctl.errors import StackctlError
     from stackctl.lifecycle.batch import Launched
+    from stackctl.lifecycle.batch_transfer import Carrier
     from stackctl.stack import Stack
 
 RunWord = Annotated[
@@ -166,16 +168,15 @@ def finish(
     if state.exit is None:
         screen.note(f"The run {run.id} goes on. Follow it again with `stackctl batch status -f`.")
         raise typer.Exit(INTERRUPTED)
-    if keep:
-        with preparing(screen, style) as progress:
-            carrier.rest(progress)
-        deliver_earlier(stack, runs_of(stack).all())  # the run itself said whether something is left
     if not keep:
         _plan(screen, run, state)
+    behind = _bring(screen, carrier, style) if keep else None
+    deliver_earlier(stack, runs_of(stack).all())  # the run itself said whether something is left
     document = report_of(run) if keep else None
-    if screen.json and (document is not None or not state.exit):
+    outcome = state.exit or (1 if behind else 0)
+    if screen.json and (document is not None or not outcome):
         print_json({**_document(run, state), "report": document})
-        raise typer.Exit(state.exit or 0)
+        raise typer.Exit(outcome)
     if document is not None:
         print_report(screen, run, document)
     if state.exit:
@@ -183,16 +184,31 @@ def finish(
         usual = "See `stackctl batch run --help`." if state.exit == UsageError.code else f"See {run.log}."
         hint = (state.hint or usual).replace("the run's log.txt", str(run.log))
         print_error(message, hint, state.exit, as_json=screen.json, color=screen.color)
-    raise typer.Exit(state.exit or 0)
+    elif behind:
+        print_error(behind.message, behind.hint, 1, as_json=screen.json, color=screen.color)
+    raise typer.Exit(outcome)
+
+
+def _bring(screen: Terminal, carrier: Carrier, style: ProgressStyle) -> StackctlError | None:
+    """Bring the results that are still in the store; return why they stay there, if they do."""
+    from stackctl.errors import StackctlError
+
+    try:
+        with preparing(screen, style) as progress:
+            carrier.rest(progress)
+    except StackctlError as error:
+        return error
+    return None
 
 
 def _plan(screen: Terminal, run: Run, state: RunState) -> None:
     """Print what a run would do, leave nothing of it, and end well if it could be said."""
+    if state.exit:
+        return
     document, table = _document(run, state), plan_table(run, state)
     shutil.rmtree(run.folder, ignore_errors=True)
-    if not state.exit:
-        screen.data({**document, "dry_run": True}, lambda: table)
-        raise typer.Exit(0)
+    screen.data({**document, "dry_run": True}, lambda: table)
+    raise typer.Exit(0)
 
 
 def _interrupted(engine: Engine, run: Run, number: int, owner: bool) -> str | None:
