@@ -18,8 +18,8 @@ SCHEDULER_URL = "tls://scheduler:8786"
 TLS_SECRET = "batch_tls"  # noqa: S105 - its name
 MOST = 64
 TRIES = 4
-THREADS = 2
-"""Of one worker where there are enough processors, as for workers that a run starts itself."""
+MEMORY_SHARE = 0.8
+"""Share of the machine's memory that the limits of all workers may promise together, where nobody chose a number."""
 
 
 class DockerBatch(DockerCompose):
@@ -91,7 +91,7 @@ class DockerBatch(DockerCompose):
 
     def _start_workers(self, count: int, progress: Progress) -> None:
         self.prepare_workers(progress)
-        threads = {"STACKCTL_BATCH_THREADS": str(max(1, _cores() // count))}
+        threads = {"STACKCTL_BATCH_THREADS": str(max(1, _machine()[0] // count))}
         left = TRIES if self._project.count(WORKER) else 1
         while left:
             left -= 1
@@ -104,7 +104,12 @@ class DockerBatch(DockerCompose):
 
     def _usual_workers(self) -> int:
         wanted = self.stack.settings.batch.workers
-        return max(1, _cores() // THREADS) if wanted == "auto" else wanted
+        if wanted != "auto":
+            return wanted
+        limit = self.stack.settings.memory.worker
+        each = int(limit[:-1]) * (2**30 if limit.endswith("g") else 2**20)
+        cores, memory = _machine()
+        return max(1, min(cores, int(memory * MEMORY_SHARE) // each))
 
     def _require_batch_services(self) -> None:
         if absent := lacking(self.stack, list(ON_DEMAND)):
@@ -116,7 +121,7 @@ class DockerBatch(DockerCompose):
             raise MissingPrerequisite(f"The secret {TLS_SECRET} is not made yet.", "Run `stackctl up`.")
 
 
-def _cores() -> int:
-    """Return the number of processors that the engine's machine has."""
-    said = docker(["info", "--format={{.NCPU}}"], check=False).stdout.strip()
-    return int(said) if said.isdigit() else 1
+def _machine() -> tuple[int, int]:
+    """Return how many processors and bytes of memory the engine's machine has."""
+    said = docker(["info", "--format={{.NCPU}} {{.MemTotal}}"], check=False).stdout.split()
+    return (int(said[0]), int(said[1])) if len(said) == 2 else (1, 0)
