@@ -37,7 +37,7 @@ from stackctl.store.urls import open_store
 
 OBJECTS = 10_000
 TOTAL = 2**30
-ROUNDS = 3
+ROUNDS = 2
 STALL_PER_100_MB = 0.5
 DATABASE = 200 * 10**6
 BUCKET = "mlflow"
