@@ -32,6 +32,7 @@ SETTINGS: dict[str, Any] = {
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": 0.98,
+    "distributed.nanny.pre-spawn-environ": {},  # MALLOC_TRIM_THRESHOLD_ alone costs a tenth of an image's CPU time
     "distributed.admin.tick.interval": "500ms",
     "distributed.diagnostics.nvml": False,
     "distributed.scheduler.active-memory-manager.start": False,
