@@ -98,7 +98,7 @@ def test_killed_workers_lose_nothing(
         draw.choice(going.workers()).kill()
     going.finishes()
     assert digests(tmp_path / "out") == calm
-    assert sum(event["event"] == "worker" and event["state"] == "died" for event in going.events) == 2
+    assert told("worker", 1, state="died")(going.events)
     done = going.names("done")
     assert len(done) == len(set(done)) == IMAGES + 1
 

@@ -60,7 +60,8 @@ class Running:
     def workers(self) -> list[psutil.Process]:
         """Return its worker processes."""
         children = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        living = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+        return [child for child in living if "spawn_main" in " ".join(child.cmdline())]
 
     def kill_everything(self) -> None:
         """Kill the coordinator and all its workers, as a machine that loses power does."""
