@@ -110,6 +110,10 @@ def apply(live: Live, snapshot: Snapshot, only: Only | None, tell: Events) -> di
         data = data_of(snapshot, only)
         if data and _writable(live.folder / "data"):
             counts["data"] = _put(live.data, data, live.kept / "data", _bar(tell, "data", data))
+        elif data:
+            folders = ", ".join(sorted({f"data/{each.key.partition('/')[0]}" for each in data}))
+            hint = "`stackctl restore --into DIR` writes them into a folder"
+            tell("note", text=f"{folders} were left alone: this engine only reads the stack's folder. {hint}.")
         if only is None:
             _note_surplus(live, snapshot)
         if only in (None, "db"):

@@ -108,12 +108,7 @@ def restore(
         _refuse_broken(planned["id"], checked["problems"])
         open_restore.applied(stack, planned["id"])
         phases.run("start", lambda: up(stack, engine, progress, backup=False))  # the snapshot is there
-        production, golden = phases.run("golden", lambda: _golden(stack, engine, progress))
-        problems = _golden_problems(production, golden)
-        schema = _schema(engine) if planned["revision"] else {}
-        if schema and schema["state"] != "same":
-            problems.append(f"MLflow's schema is {schema['revision']} after the start, not {schema['head']}")
-        _refuse_broken(planned["id"], problems)
+        production, golden, schema = phases.run("golden", lambda: _proven(stack, engine, planned, progress))
     except Unhealthy as error:
         raise Unhealthy(error.message, UNDO) from error
     finished = phases.run("finish", lambda: on_data(engine, "finish", which, only, progress, phases.notes))
@@ -124,7 +119,7 @@ def restore(
         only=only,
         put=applied["put"],
         removed=finished["removed"],
-        schema={"snapshot": planned["revision"], "now": schema.get("revision")},
+        schema={"snapshot": planned["revision"], "now": schema},
         production=production,
         golden=golden,
         seconds=phases.seconds,
@@ -207,6 +202,23 @@ def _stop_writers(stack: Stack, engine: Engine, progress: Progress) -> None:
         engine.up(["store"], progress)
     if stack.settings.store.kind != "folder":
         engine.run_once("mlflow", ["python", "-m", "stackctl.store.init"])
+
+
+def _proven(
+    stack: Stack, engine: Engine, planned: dict[str, Any], progress: Progress
+) -> tuple[str | None, dict[str, Any] | None, str | None]:
+    """Return the version in Production, its golden answers, and MLflow's schema revision.
+
+    Raises:
+        Unhealthy: the stack is not what the snapshot promises.
+    """
+    production, golden = _golden(stack, engine, progress)
+    problems = _golden_problems(production, golden)
+    schema = _schema(engine) if planned["revision"] else {}
+    if schema and schema["state"] != "same":
+        problems.append(f"MLflow's schema is {schema['revision']} after the start, not {schema['head']}")
+    _refuse_broken(planned["id"], problems)
+    return production, golden, schema.get("revision")
 
 
 def _refuse_broken(snapshot: str, problems: list[str]) -> None:
