@@ -122,26 +122,11 @@ def test_a_worker_the_scheduler_and_the_coordinator_die_and_the_results_are_thos
     assert cli.json("status")["state"] == "healthy"
 
 
-def test_workers_are_as_many_as_scale_says_and_their_absence_is_no_trouble(cli: Cli, calm: dict[str, str]) -> None:
-    def workers() -> list[str]:
-        services = cli.json("status")["services"]
-        return [service["detail"] for service in services if service["name"] == "worker"]
-
-    cli.run("scale", "worker=3")
-    assert workers() == ["3 of 3 run"]
-    report = cli.json("batch", "run")
-    assert (report["done"], report["skipped"]) == (0, IMAGES)
-    assert len(containers("worker")) == 3
-    assert "worker" in cli.run("logs", "worker", "--tail", "1").stdout
-    cli.run("scale", "worker=0")
-    assert workers() == []
-    assert cli.json("status")["state"] == "healthy"
-
-
-def test_the_scheduler_takes_no_plain_connection_and_no_foreign_key(cli: Cli, tmp_path: Path) -> None:
+def test_the_scheduler_takes_no_plain_connection_and_no_foreign_key(
+    cli: Cli, calm: dict[str, str], tmp_path: Path
+) -> None:
     from stackctl.scaffold.secret_files import batch_tls
 
-    cli.run("scale", "worker=1")
     (tmp_path / "foreign.pem").write_text(batch_tls())
     code = (
         "import sys; from distributed import Client, Security\n"
@@ -160,6 +145,22 @@ def test_the_scheduler_takes_no_plain_connection_and_no_foreign_key(cli: Cli, tm
         "refused",
         "let in",
     ]
+
+
+def test_workers_are_as_many_as_scale_says_and_their_absence_is_no_trouble(cli: Cli, calm: dict[str, str]) -> None:
+    def workers() -> list[str]:
+        services = cli.json("status")["services"]
+        return [service["detail"] for service in services if service["name"] == "worker"]
+
+    cli.run("scale", "worker=3")
+    assert workers() == ["3 of 3 run"]
+    report = cli.json("batch", "run")
+    assert (report["done"], report["skipped"]) == (0, IMAGES)
+    assert len(containers("worker")) == 3
+    assert "worker" in cli.run("logs", "worker", "--tail", "1").stdout
+    cli.run("scale", "worker=0")
+    assert workers() == []
+    assert cli.json("status")["state"] == "healthy"
 
 
 def test_down_ends_what_runs_in_the_background_too(cli: Cli) -> None:

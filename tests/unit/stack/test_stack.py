@@ -113,6 +113,11 @@ def test_the_deployer_finds_in_its_environment_what_stack_yaml_says(tmp_path: Pa
     assert inside.servers_for("production") == stack.servers_for("production")
 
 
+def test_a_service_speaks_to_the_store_in_the_region_that_stack_yaml_says(tmp_path: Path) -> None:
+    stack = stack_of(tmp_path, "store: {kind: s3, endpoint: 'http://s3:9000', region: eu-west-1}")
+    assert Stack.from_env(local_environment(stack)).settings.store.region == "eu-west-1"
+
+
 def test_staging_and_the_deployer_are_profiles_of_compose(tmp_path: Path) -> None:
     text = "engine: docker\nstore: {kind: minio}\n"
     assert docker_environment(stack_of(tmp_path, text), {})["STACKCTL_SERVING_STAGING_URL"] == ""
