@@ -235,3 +235,23 @@ def test_too_many_bad_images_end_a_run_early_with_their_reasons(cli: Cli, tmp_pa
     assert done.returncode == 1
     assert "--error-threshold" in done.stderr
     assert "unsupported_format" in done.stdout
+
+
+def test_each_step_can_be_done_by_itself_and_is_a_run_of_its_own(cli: Cli, photos: Path, tmp_path: Path) -> None:
+    model = cli.json("batch", "step", "prepare-model")
+    assert (home(cli) / "var" / "batch" / model["network"]).is_file()
+    assert cli.json("batch", "step", "prepare-environment")["environment"]
+    planned = cli.json("batch", "step", "manage-workers", "-i", str(photos), "-o", str(tmp_path / "made"))
+    assert planned["pending"] == len(files(photos))
+    done = cli.json("batch", "step", "process-batch", planned["files"][0])
+    assert done["done"] == done["images"] == len(files(tmp_path / "made"))
+    tracking = Stack.from_folder(home(cli)).endpoints.mlflow + "/api/2.0/mlflow/"
+    found = httpx.get(f"{tracking}experiments/get-by-name", params={"experiment_name": "batch"}).json()["experiment"]
+    body = {"experiment_ids": [found["experiment_id"]], "filter": "attributes.status = 'FINISHED'"}
+    runs = httpx.post(f"{tracking}runs/search", json=body).json()["runs"]
+    alone = {
+        run["info"]["run_name"]
+        for run in runs
+        if "mlflow.parentRunId" not in {tag["key"] for tag in run["data"]["tags"]}
+    }
+    assert {"prepare-model", "prepare-environment", "manage-workers", "process-batch"} <= alone
