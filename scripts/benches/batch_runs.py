@@ -123,10 +123,10 @@ class Batches:
 
 
 def _watch(pid: int, peaks: dict[int, float]) -> None:
-    """Note the peaks (MiB) of a process and of those it started."""
-    with contextlib.suppress(OSError, ValueError, StopIteration):
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        for each in (pid, *(int(child) for child in children)):
+    """Note the peaks (MiB) of a process and of those it started, in whichever of its threads."""
+    with contextlib.suppress(OSError):
+        children = [file.read_text().split() for file in Path(f"/proc/{pid}/task").glob("*/children")]
+        for each in (pid, *(int(child) for found in children for child in found)):
             with contextlib.suppress(OSError, StopIteration):
                 lines = Path(f"/proc/{each}/status").read_text().splitlines()
                 peaks[each] = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
