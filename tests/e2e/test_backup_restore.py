@@ -160,7 +160,7 @@ def test_the_model_server_answers_with_the_same_bytes(story: Story) -> None:
 def test_a_restore_that_is_killed_keeps_services_down_until_it_is_run_again(story: Story) -> None:
     cli = story.cli
     contents = Contents(url_of(cli, "mlflow"))
-    cli.run("promote", "super-resolution", "2")
+    contents.call("DELETE", "registered-models/alias", {"name": "super-resolution", "alias": "challenger"})
     killed = start(
         [*cli.executable, "-C", str(cli.folder), "restore", "--yes"], log=story.repository.parent / "killed.log"
     )
@@ -172,7 +172,7 @@ def test_a_restore_that_is_killed_keeps_services_down_until_it_is_run_again(stor
     assert "A restore of the snapshot" in cli.fails(1, "up")
     again = cli.json("restore", "--yes")
     assert again["production"] == "1"
-    assert contents.runs(but=(story.writer.experiment,)) == story.before["runs"]
+    assert contents.models()["super-resolution"] == story.before["models"]["super-resolution"]
     assert not (cli.folder / ".stackctl" / "restore.json").exists()
 
 
