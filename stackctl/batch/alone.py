@@ -40,7 +40,7 @@ PER_WORKER = 4
 def manage_workers(run_folder: Path) -> dict[str, Any]:
     """Plan a run and write its batches, of about equal cost, the most expensive images first; return the figures."""
     from stackctl.batch.listing import header_probe, inputs
-    from stackctl.batch.manifest import Manifest
+    from stackctl.batch.manifest import Manifest, others_of
     from stackctl.batch.plan import Plan
     from stackctl.batch.sizing import sizes
     from stackctl.batch.task import open_places
@@ -61,6 +61,7 @@ def manage_workers(run_folder: Path) -> dict[str, Any]:
             suffix=order.suffix,
             retry_failed=order.retry_failed,
             probe=header_probe(inbound),
+            others=others_of(manifest.file),
         )
         most = order.batch_size if isinstance(order.batch_size, int) else 10_000
         budget, count = max(1, plan.planned.cost // (workers * PER_WORKER)), 0
@@ -184,11 +185,11 @@ def output_held(run_folder: Path, order: Order) -> Iterator[None]:
 
 
 def _manifest_file(run_folder: Path, order: Order) -> Path:
-    from stackctl.batch.manifest import key
+    from stackctl.batch.manifest import file_of
     from stackctl.batch.task import open_places
 
     inbound, outbound, _ = open_places(order)
-    return _manifests(run_folder) / f"{key(inbound.base(), outbound.base())}.sqlite"
+    return file_of(_manifests(run_folder), inbound.base(), outbound.base())
 
 
 def _manifests(run_folder: Path) -> Path:

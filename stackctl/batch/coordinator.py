@@ -109,14 +109,14 @@ class Coordinator:
             StackctlError: the run failed; what is done stays done.
         """
         from stackctl.batch.dask_cluster import check_scheduler
-        from stackctl.batch.manifest import Manifest, key
+        from stackctl.batch.manifest import Manifest, file_of, key
         from stackctl.batch.task import open_places
 
         if self._order.scheduler:
             check_scheduler(self._order.scheduler, self._order.security)
         self._check_options()
         self._input, self._output, self._quarantine = open_places(self._order)
-        file = self._batch_folder / "manifests" / f"{key(self._input.base(), self._output.base())}.sqlite"
+        self._file = file = file_of(self._batch_folder / "manifests", self._input.base(), self._output.base())
         file.parent.mkdir(parents=True, exist_ok=True)
         if self._order.dry_run:
             return self._look(file)
@@ -202,6 +202,7 @@ class Coordinator:
 
     def _plan(self, manifest: Manifest, *, settled: Any = None, retry_failed: bool) -> Plan:
         from stackctl.batch.listing import header_probe, inputs
+        from stackctl.batch.manifest import others_of
         from stackctl.batch.plan import Plan
 
         found = inputs(self._input, self._output, self._quarantine)
@@ -214,6 +215,7 @@ class Coordinator:
             suffix=self._order.suffix,
             retry_failed=retry_failed,
             probe=header_probe(self._input),
+            others=others_of(self._file),
         )
 
     def _begin(self, planned: Planned) -> None:

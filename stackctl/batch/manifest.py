@@ -123,8 +123,19 @@ _TEXT_AT = tuple(number for number, column in enumerate(_COLUMNS) if column in _
 
 
 def key(input_url: str, output_url: str) -> str:
-    """Return under which name the manifest of a pair of places is kept."""
+    """Return a short name for a pair of places."""
     return hashlib.sha256(os.fsencode(f"{input_url}\n{output_url}")).hexdigest()[:16]
+
+
+def file_of(folder: Path, input_url: str, output_url: str) -> Path:
+    """Return where in ``folder`` the manifest of a pair of places is kept."""
+    return folder / f"{key('', output_url)}-{key(input_url, output_url)}.sqlite"
+
+
+def others_of(file: Path) -> list[Path]:
+    """Return the manifests beside ``file`` whose results go to the same place from other inputs."""
+    place = file.name.partition("-")[0]
+    return sorted(other for other in file.parent.glob(f"{place}-*.sqlite") if other != file)
 
 
 class Manifest:

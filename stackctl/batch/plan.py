@@ -20,6 +20,7 @@ MOST_PROBED = 20_000
 _TABLES = """
 CREATE TABLE inputs (name TEXT PRIMARY KEY, size INTEGER, stamp TEXT) WITHOUT ROWID;
 CREATE TABLE outputs (name TEXT PRIMARY KEY, size INTEGER, stamp TEXT) WITHOUT ROWID;
+CREATE TABLE foreign_stems (stem TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE fresh (stem TEXT, name TEXT, PRIMARY KEY (stem, name)) WITHOUT ROWID;
 CREATE TABLE pending (
     name TEXT PRIMARY KEY, size INTEGER, stamp TEXT, stem TEXT, input_digest TEXT, output TEXT, output_digest TEXT,
@@ -147,6 +148,7 @@ class Plan:
         suffix: str = "out",
         retry_failed: bool = False,
         probe: Callable[[str], int | None] | None = None,
+        others: Iterable[Path] = (),
     ) -> Plan:
         """Compare what is there with what the manifest says.
 
@@ -159,6 +161,7 @@ class Plan:
             suffix: results are named ``NAME_suffix``.
             retry_failed: inputs that were quarantined earlier are pending again.
             probe: returns an input's pixels by its header, None where it has none; else bytes are the measure.
+            others: manifests of other inputs whose results go to the same place: their names are theirs.
 
         Raises:
             NoSpace: the disk is full.
@@ -171,7 +174,7 @@ class Plan:
                 _fill(connection, "inputs", inputs)
                 _fill(connection, "outputs", outputs)
                 connection.execute("ATTACH CAST(? AS TEXT) AS manifest", (raw(str(manifest.file)),))
-                _name(connection, suffix.removeprefix("_"))
+                _name(connection, suffix.removeprefix("_"), others)
                 planned = _compare(connection, recipe, suffix.removeprefix("_"), probe, retry_failed=retry_failed)
                 connection.execute("DETACH manifest")
             except BaseException:
@@ -239,8 +242,12 @@ def _fill(connection: sqlite3.Connection, table: str, images: Iterable[Listed]) 
     connection.execute("COMMIT")
 
 
-def _name(connection: sqlite3.Connection, suffix: str) -> None:
+def _name(connection: sqlite3.Connection, suffix: str, others: Iterable[Path]) -> None:
     """Name the results of inputs that have no name for them yet; names that were given stay."""
+    if connection.execute(f"SELECT EXISTS ({_FRESH})", (suffix,)).fetchone() == (0,):
+        return
+    for other in others:
+        _leave_names_of(connection, other)
     connection.execute("BEGIN IMMEDIATE")
     connection.executemany(
         "INSERT INTO fresh VALUES (CAST(? AS TEXT), CAST(? AS TEXT))",
@@ -252,7 +259,8 @@ def _name(connection: sqlite3.Connection, suffix: str) -> None:
 
     def take(name: str, stem: str) -> bool:
         given = connection.execute(
-            "INSERT OR IGNORE INTO manifest.names VALUES (CAST(? AS TEXT), ?, CAST(? AS TEXT))",
+            "INSERT OR IGNORE INTO manifest.names SELECT CAST(?1 AS TEXT), ?2, CAST(?3 AS TEXT) "
+            "WHERE NOT EXISTS (SELECT 1 FROM foreign_stems WHERE stem = CAST(?3 AS TEXT))",
             (raw(name), suffix, raw(stem)),
         )
         return given.rowcount == 1
@@ -260,6 +268,17 @@ def _name(connection: sqlite3.Connection, suffix: str) -> None:
     assign(pairs, suffix, take)
     connection.execute("DROP TABLE fresh")
     connection.execute("COMMIT")
+
+
+def _leave_names_of(connection: sqlite3.Connection, other: Path) -> None:
+    """Give no result a name that another manifest gave to one of its own."""
+    with translated(other):
+        connection.execute("ATTACH CAST(? AS TEXT) AS other", (raw(str(other)),))
+        try:
+            if connection.execute("SELECT 1 FROM other.sqlite_master WHERE name = 'names'").fetchone():
+                connection.execute("INSERT OR IGNORE INTO foreign_stems SELECT stem FROM other.names")
+        finally:
+            connection.execute("DETACH other")
 
 
 def _compare(

@@ -12,7 +12,7 @@ import pytest
 from support.pictures import encode, noise
 
 from stackctl.batch.listing import Settled, header_probe, inputs
-from stackctl.batch.manifest import Manifest, Record
+from stackctl.batch.manifest import Manifest, Record, file_of, others_of
 from stackctl.batch.plan import ImageTask, Known, Plan, Planned
 from stackctl.errors import UsageError
 from stackctl.store.files import Files
@@ -186,3 +186,15 @@ def test_an_input_counts_once_it_was_the_same_in_two_listings(tmp_path: Path) ->
     seen = [[found.name for found in settled.filter(poll)] for poll in polls]
     assert seen == [[], [], ["a.png"], ["a.png", "b.png"]]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_inputs_of_two_folders_never_share_a_result_in_the_folder_that_both_go_to(tmp_path: Path) -> None:
+    first = Manifest.open(file_of(tmp_path, "a", "out"))
+    mine = all_of(plan(first, [image("x.png"), image("y.png")]))
+    assert {task.output_stem for task in mine.values()} == {"x_out", "y_out"}
+    second = Manifest.open(file_of(tmp_path, "b", "out"))
+    file_of(tmp_path, "killed before it began", "out").touch()
+    for _ in range(2):  # a name that was given stays
+        theirs = all_of(plan(second, [image("x.png"), image("z.png")], others=others_of(second.file)))
+        assert {task.output_stem for task in theirs.values()} == {"x_png_out", "z_out"}
+    assert others_of(Manifest.open(file_of(tmp_path, "a", "elsewhere")).file) == []
