@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
@@ -47,8 +48,8 @@ class Files:
         for name, entry in _walk(self.root):
             if is_image(name):
                 with contextlib.suppress(FileNotFoundError), _reading(self.root, entry.path):
-                    if entry.is_file():
-                        yield _listed(name, entry.stat())
+                    if (status := _file_status(entry)) is not None:
+                        yield _listed(name, status)
 
     def read(self, name: str) -> bytes:
         """Return one image's bytes."""
@@ -188,6 +189,16 @@ def _walk(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
 def _scan(root: Path, folder: Path) -> os._ScandirIterator[str]:
     with _reading(root, folder):
         return os.scandir(folder)
+
+
+def _file_status(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """Return a file's status, None where it is none; a link that leads nowhere has its own: reading it says why."""
+    try:
+        return entry.stat() if entry.is_file() else None
+    except OSError as error:
+        if error.errno not in {errno.ELOOP, errno.EACCES} or not entry.is_symlink():
+            raise
+        return entry.stat(follow_symlinks=False)
 
 
 def _listed(name: str, status: os.stat_result) -> Listed:

@@ -203,3 +203,12 @@ def test_an_object_that_the_store_holds_cut_is_no_success(monkeypatch: pytest.Mo
     monkeypatch.setattr(store, "put", lambda key, data: keep(key, data[:-1] + b"?"))
     with pytest.raises(StoreGone, match="not what was written"):
         Objects(store).write("a.png", b"pixels")
+
+
+def test_a_link_that_leads_nowhere_is_listed_as_an_image_that_cannot_be_read(tmp_path: Path) -> None:
+    fill(tmp_path, "a.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    place = Files(tmp_path)
+    assert place.names() == ["a.png", "loop.png"]
+    with pytest.raises(StackctlError, match=r"loop\.png cannot be read"):
+        place.read("loop.png")
