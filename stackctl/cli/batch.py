@@ -87,7 +87,7 @@ def run(
         ),
     ] = None,
     error_threshold: Annotated[
-        str | None, typer.Option(metavar="N|P%", help="End early when so many images are quarantined (exit 1).")
+        str | None, typer.Option(metavar="N|P%", help="End early when more images than that are quarantined (exit 1).")
     ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try images again that were quarantined before.")
