@@ -123,22 +123,29 @@ def down(context: typer.Context) -> None:
     screen.note(f"{stack.name} is stopped. Its data stays; `stackctl up` starts it again.")
 
 
-def destroy(context: typer.Context) -> None:
-    """Stop the stack and delete its data (asks for the stack's name)."""
+def destroy(
+    context: typer.Context,
+    *,
+    with_backups: Annotated[
+        bool, typer.Option("--with-backups", help="Also the snapshots that are kept beside the data.")
+    ] = False,
+) -> None:
+    """Stop the stack and delete its data, but not its snapshots (asks for the stack's name)."""
     from stackctl.lifecycle.down import destroy as delete
     from stackctl.lifecycle.down import holdings as held
 
     screen = terminal(context)
     stack, engine = screen.engine()
-    holdings = held(stack, engine)
+    holdings = held(stack, engine, backups=with_backups)
     screen.note(
         f"This deletes for good, of {stack.name}:" + "".join(f"\n  {item}" for item in holdings or ["nothing: no data"])
     )
     screen.confirm(f"Type {stack.name} to delete", stack.name)
-    delete(stack, engine)
+    delete(stack, engine, backups=with_backups)
     if screen.json:
         print_json({"name": stack.name, "deleted": holdings})
-    screen.note(f"Deleted. The folder {stack.home} with stack.yaml and secrets/ is still there.")
+    kept = "" if with_backups else " Snapshots are kept (--with-backups deletes them)."
+    screen.note(f"Deleted. The folder {stack.home} with stack.yaml and secrets/ is still there.{kept}")
 
 
 def _known(known: list[str], asked: list[str] | None) -> list[str]:

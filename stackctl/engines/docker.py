@@ -110,14 +110,14 @@ class DockerEngine(DockerBatch, DockerSnapshots):
                     found = _PREFIX.match(line)
                     yield f"{found['service']} | {found['line']}" if found else line
 
-    def holdings(self) -> list[str]:
-        """Return the containers, volumes and networks of the stack's project."""
-        return self._project.holdings()
+    def holdings(self, *, backups: bool = True) -> list[str]:
+        """Return the containers, volumes and networks of the stack's project; ``backups``: that of snapshots too."""
+        return self._project.holdings(backups=backups)
 
-    def destroy(self) -> None:
-        """Delete every container, volume and network of the stack's project, and nothing else."""
-        self._by_name(["down", "--remove-orphans", "--volumes"])
-        self._project.delete_rest()
+    def destroy(self, *, backups: bool = True) -> None:
+        """Delete every container, volume (``backups``: that of snapshots too) and network of the stack's project."""
+        self._by_name(["down", "--remove-orphans"])
+        self._project.delete_rest(backups=backups)
 
     def run_once(
         self,

@@ -20,6 +20,8 @@ PROJECT_LABEL = "com.docker.compose.project"
 SERVICE_LABEL = "com.docker.compose.service"
 ONE_OFF_LABEL = "com.docker.compose.oneoff"
 VERSION_LABEL = "org.opencontainers.image.version"
+SNAPSHOTS = "backup-data"
+"""The volume of snapshots, as the Compose file names it."""
 _API_SECONDS = 30
 _KILLED = 137
 _STOPPED = (0, 130, 143)
@@ -107,28 +109,31 @@ class DockerProject:
         """Return the names of the project's networks."""
         return [str(network.name) for network in api_client().networks.list(filters=self._label)]
 
-    def holdings(self) -> list[str]:
-        """Return every container, volume and network of the project, in words."""
+    def holdings(self, *, backups: bool = True) -> list[str]:
+        """Return every container, volume (``backups``: that of snapshots too) and network of the project, in words."""
         require_engine()
         if not self.exists():
             return []
-        client = api_client()
         return [
             *(f"container {container.name}" for container in self._list(all=True)),
-            *(f"volume {volume.name} (data)" for volume in client.volumes.list(filters=self._label)),
+            *(f"volume {name} (data)" for name in self._volumes(backups=backups)),
             *(f"network {name}" for name in self.networks()),
         ]
 
-    def delete_rest(self) -> None:
-        """Delete what Compose left of the project: containers of one-off commands, unused volumes and networks."""
+    def delete_rest(self, *, backups: bool = True) -> None:
+        """Delete what Compose left of the project: containers of one-off commands, volumes and networks."""
         if not self.exists():
             return
         for container in self._list(all=True):
             container.remove(force=True, v=True)
-        for volume in api_client().volumes.list(filters=self._label):
-            volume.remove(force=True)
+        for name in self._volumes(backups=backups):
+            api_client().volumes.get(name).remove(force=True)
         for network in api_client().networks.list(filters=self._label):
             network.remove()
+
+    def _volumes(self, *, backups: bool) -> list[str]:
+        names = [str(volume.name) for volume in api_client().volumes.list(filters=self._label)]
+        return [name for name in names if backups or name != f"{self.name}_{SNAPSHOTS}"]
 
     @property
     def _label(self) -> dict[str, Any]:

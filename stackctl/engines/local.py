@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -14,6 +13,7 @@ from stackctl import process
 from stackctl.engines import environments
 from stackctl.engines.local_batch import END_PATIENCE, LocalBatch
 from stackctl.engines.local_command import local_command, mounted, without_foreign
+from stackctl.engines.local_holdings import delete, in_words
 from stackctl.engines.local_lock import held, uninterrupted
 from stackctl.engines.local_logs import last_lines, read_logs
 from stackctl.engines.local_snapshots import LocalSnapshots
@@ -146,27 +146,16 @@ class LocalEngine(LocalBatch, LocalSnapshots):
                 return [ServiceState(service.name, "exited", detail=detail) for service in self.stack.services]
         return [ServiceState(service.name, "stopped") for service in self.stack.services]
 
-    def holdings(self) -> list[str]:
-        """Return the folder of databases, artifacts and logs."""
-        if not self.stack.var.is_dir():
-            return []
-        size = 0
-        for file in self.stack.var.resolve().rglob("*"):
-            with contextlib.suppress(FileNotFoundError):  # services at work delete files of theirs
-                size += 0 if file.is_dir() else file.lstat().st_size
-        place = f"{self.stack.var}" + (f" -> {self.stack.var.resolve()}" if self.stack.var.is_symlink() else "")
-        return [f"folder {place} (databases, artifacts, logs; {size / 1e6:.0f} MB)"]
+    def holdings(self, *, backups: bool = True) -> list[str]:
+        """Return the folder of databases, artifacts and logs; ``backups``: with the snapshots in it."""
+        return in_words(self.stack.var, backups=backups)
 
-    def destroy(self) -> None:
-        """Stop every service and delete ``var/`` and the runtime folder."""
+    def destroy(self, *, backups: bool = True) -> None:
+        """Stop every service and delete ``var/`` (``backups``: with the snapshots in it) and the runtime folder."""
         self._launches.end_all(END_PATIENCE)
         with held(self.stack.var):
             self._stop_everything()
-            if self.stack.var.is_symlink():  # data on another disk: its content goes, the link stays
-                for entry in self.stack.var.resolve().iterdir():
-                    shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-            else:
-                shutil.rmtree(self.stack.var)
+            delete(self.stack.var, backups=backups)
 
     def run_once(
         self,

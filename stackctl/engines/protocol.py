@@ -117,12 +117,12 @@ class Engine(Protocol):
         """Yield log lines, each beginning with its service's name; ``follow`` goes on until the iterator is closed."""
         ...
 
-    def holdings(self) -> list[str]:
+    def holdings(self, *, backups: bool = True) -> list[str]:
         """Return, in words, what ``destroy`` would delete (containers, volumes, folders) beside the stack folder."""
         ...
 
-    def destroy(self) -> None:
-        """Stop every service and delete all that ``holdings`` names."""
+    def destroy(self, *, backups: bool = True) -> None:
+        """Stop every service and delete all that ``holdings`` names; ``backups``: also the stack's own snapshots."""
         ...
 
     def run_once(

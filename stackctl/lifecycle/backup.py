@@ -68,7 +68,7 @@ def compare(stack: Stack, health: dict[str, Any] | None) -> ScheduleReport:
     declared = {name: {"line": line, "timezone": settings.timezone} for name, line in lines.items() if line}
     live = health.get("schedules") if health else None
     if "backup" not in declared:
-        problem: str | None = "no backup is scheduled: backup.schedule is empty in stack.yaml"
+        problem: str | None = "no backup is scheduled: stack.yaml has no backup.schedule"
     elif not isinstance(live, dict):
         problem = "the scheduler of backups does not answer"
         live = None

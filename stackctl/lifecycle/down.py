@@ -17,18 +17,18 @@ def down(stack: Stack, engine: Engine) -> None:
     engine.down()
 
 
-def holdings(stack: Stack, engine: Engine) -> list[str]:
+def holdings(stack: Stack, engine: Engine, *, backups: bool) -> list[str]:
     """Return, in words, what ``destroy`` would delete."""
-    found = engine.holdings()
+    found = engine.holdings(backups=backups)
     for other in other_engines(stack):
         with contextlib.suppress(MissingPrerequisite):
-            found += other.holdings()
+            found += other.holdings(backups=backups)
     return found
 
 
-def destroy(stack: Stack, engine: Engine) -> None:
-    """Stop every service and delete all that ``holdings`` names."""
+def destroy(stack: Stack, engine: Engine, *, backups: bool) -> None:
+    """Stop every service and delete all that ``holdings`` names; ``backups``: also the stack's own snapshots."""
     for other in other_engines(stack):
         with contextlib.suppress(MissingPrerequisite):
-            other.destroy()
-    engine.destroy()
+            other.destroy(backups=backups)
+    engine.destroy(backups=backups)

@@ -203,7 +203,10 @@ class Settings(_Section):
         Raises:
             UsageError: it is not YAML, or a setting is wrong; the message names each one.
         """
-        return cls.parse(_read_yaml(file), source=str(file))
+        document = _read_yaml(file)
+        if isinstance(document, dict):  # a folder without the section was made when there was no such service
+            document.setdefault("backup", {"schedule": None})
+        return cls.parse(document, source=str(file))
 
     @classmethod
     def parse(cls, document: Any, *, source: str = "stack.yaml") -> Settings:

@@ -52,7 +52,7 @@ def test_a_stack_made_by_an_installed_wheel_comes_up_far_from_any_checkout(insta
         cli.run("promote", "super-resolution", "1")
         assert upscale(cli, starter_pair(1).input).version == "1"
     finally:
-        cli.run("destroy", "--yes", check=False)
+        cli.run("destroy", "--yes", "--with-backups", check=False)
     assert str(ROOT) not in "".join(
         file.read_text(errors="replace") for file in folder.rglob("*") if file.is_file() and file.suffix != ".db"
     )

@@ -48,7 +48,10 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.copytree(ROOT, folder, ignore=LEFT_BEHIND)
     yield folder
     if (folder / "my-stack").is_dir():
-        run([folder / ".venv/bin/stackctl", "-C", folder / "my-stack", "destroy", "--yes"], check=False)
+        run(
+            [folder / ".venv/bin/stackctl", "-C", folder / "my-stack", "destroy", "--yes", "--with-backups"],
+            check=False,
+        )
 
 
 def cli_of(checkout: Path) -> Cli:

@@ -80,7 +80,7 @@ def test_an_empty_folder_becomes_a_served_production_model_that_outlives_a_resta
     assert runs == [answer.run_id, answer.run_id]
 
     assert_no_secret_leaked(cli, engine)
-    cli.run("destroy", "--yes")
+    cli.run("destroy", "--yes", "--with-backups")
     assert remains_of(cli, engine) == ""
 
 

@@ -37,7 +37,8 @@ def make_local_stack(folder: Path, *, store: str = "folder", **settings: Any) ->
     folder.mkdir(parents=True, exist_ok=True)
     ports = dict(zip(SERVICES, free_ports(len(SERVICES)), strict=True))
     write_settings(
-        folder, **{"name": "tested", "engine": "local", "store": {"kind": store}, "ports": ports, **settings}
+        folder,
+        **{"name": "tested", "engine": "local", "store": {"kind": store}, "ports": ports, "backup": {}, **settings},
     )
     user, password = secrets.token_hex(8), secrets.token_hex(16)
     values = {

@@ -32,7 +32,7 @@ class Stacks:
         """Destroy every stack that is still there."""
         for cli in reversed(self.made):
             if cli.folder and cli.folder.is_dir():
-                cli.run("destroy", "--yes", check=False)
+                cli.run("destroy", "--yes", "--with-backups", check=False)
         self.made.clear()
 
 

@@ -91,7 +91,10 @@ def test_copies_on_another_host_arrive_whole_share_what_is_shared_here_and_go_wh
     repository.remove(ids[0])
     assert copy.prune(repository) == [ids[0]]
     assert names(there) == [ids[1]]
-    assert copy.prune(Repository(tmp_path / "emptied")) == []
+    new_disk = Repository(tmp_path / "new disk")
+    new_disk.prepare()
+    add(new_disk, 9, {"changed": "nine"})
+    assert copy.prune(new_disk) == []  # what was lost here is what the copy is for
     assert names(there) == [ids[1]]
 
 

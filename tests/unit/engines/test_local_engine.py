@@ -179,6 +179,18 @@ def test_destroy_deletes_what_holdings_named(stack: Stack) -> None:
     assert (stack.home / "stack.yaml").is_file()
 
 
+def test_snapshots_outlive_the_other_data_of_a_stack(stack: Stack) -> None:
+    for name in ("mlflow", "backups/snapshots"):
+        (stack.var / name).mkdir(parents=True)
+    engine = LocalEngine(stack)
+    assert engine.holdings(backups=False) == [
+        f"folder {stack.var} (databases, artifacts, logs; 0 MB), but not its snapshots"
+    ]
+    engine.destroy(backups=False)
+    assert [entry.name for entry in stack.var.iterdir()] == ["backups"]
+    assert engine.holdings(backups=False) == []
+
+
 def test_a_configuration_without_a_service_that_the_settings_ask_for_is_a_problem(stack: Stack) -> None:
     config = stack.home / "supervisord.conf"
     config.write_text(config.read_text().replace("[program:serving-staging]", "[program:another]"))

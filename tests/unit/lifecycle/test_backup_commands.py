@@ -22,7 +22,7 @@ LIVE = {"schedules": {"backup": {"line": "0 5 * * 6", "timezone": "UTC", "next":
 
 
 def stack_of(folder: Path, text: str = "") -> Stack:
-    (folder / "stack.yaml").write_text(f"name: mine\n{text}")
+    (folder / "stack.yaml").write_text(f"name: mine\n{text or 'backup: {}'}")
     return Stack.from_folder(folder)
 
 
@@ -82,7 +82,7 @@ def test_a_command_that_is_killed_is_an_error_and_never_a_success(tmp_path: Path
         ("backup: {schedule: '0 5 * * 0'}", LIVE, "the schedule that runs is not the one in stack.yaml (backup)"),
         ("backup: {timezone: Europe/Berlin}", LIVE, "the schedule that runs is not the one in stack.yaml (backup)"),
         ("backup: {drill_schedule: '0 5 1 * *'}", LIVE, "the schedule that runs is not the one in stack.yaml (drill)"),
-        ("backup: {schedule: null}", LIVE, "no backup is scheduled: backup.schedule is empty in stack.yaml"),
+        ("backup: {schedule: null}", LIVE, "no backup is scheduled: stack.yaml has no backup.schedule"),
         ("", None, "the scheduler of backups does not answer"),
         ("", {"schedules": {}}, "the schedule that runs is not the one in stack.yaml (backup)"),
     ],

@@ -15,7 +15,8 @@ from stackctl.stack.pages import page_address
 def stack_of(folder: Path, text: str) -> Stack:
     """Write ``stack.yaml`` and read the stack."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "stack.yaml").write_text(f"name: tested\n{text}")
+    section = "" if "backup:" in text else "\nbackup: {}"
+    (folder / "stack.yaml").write_text(f"name: tested\n{text}{section}")
     return Stack.from_folder(folder)
 
 
@@ -56,6 +57,11 @@ def test_outside_a_stack_the_error_says_how_to_make_one(tmp_path: Path) -> None:
 def test_a_setting_that_cannot_work_is_refused_by_its_name(tmp_path: Path, text: str, word: str) -> None:
     with pytest.raises(UsageError, match=word):
         stack_of(tmp_path, text)
+
+
+def test_a_folder_that_was_made_before_there_were_backups_runs_without_their_service(tmp_path: Path) -> None:
+    (tmp_path / "stack.yaml").write_text("name: older\nstore: {kind: folder}")
+    assert [service.name for service in Stack.from_folder(tmp_path).services] == ["mlflow", "serving", "demo"]
 
 
 def test_a_setting_that_stands_twice_is_refused_with_its_line(tmp_path: Path) -> None:
