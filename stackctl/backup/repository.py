@@ -24,6 +24,8 @@ IDENTITY = "repository.json"
 PARTIAL = ".partial-"
 REMOVED = ".removed-"
 LATEST = "latest"
+_REMEMBERED = 1000
+"""Removed snapshots that are remembered."""
 
 
 class Busy(StackctlError):
@@ -199,6 +201,8 @@ class Repository:
 
     def remove(self, identity: str) -> None:
         """Delete a snapshot; it is gone as a whole before its files are. Call it locked."""
+        names = [*(name for name in self.removed() if name != identity), identity]
+        write_document(self.state / "removed.json", {"removed": names[-_REMEMBERED:]})
         gone = self.root / f"{REMOVED}{identity}"
         (self.home / identity).rename(gone)
         flush(self.home)
@@ -208,6 +212,10 @@ class Repository:
             if kept.pop(identity, None) is not None:
                 write_document(self.state / file, kept)
         shutil.rmtree(gone)
+
+    def removed(self) -> tuple[str, ...]:
+        """Return the snapshots that were deleted here on purpose; others that are not here were lost."""
+        return tuple(_read(self.state / "removed.json").get("removed", ()))
 
     def point_latest(self) -> None:
         """Let the link ``latest`` lead to the snapshot that was taken last."""

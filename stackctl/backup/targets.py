@@ -39,7 +39,7 @@ class Copy(Protocol):
         """Copy the snapshots that are not there yet and return their ids; what breaks off goes on the next time."""
 
     def prune(self, repository: Repository, events: Events = quiet) -> list[str]:
-        """Delete there what is no more here and return it; nothing where there is nothing here."""
+        """Delete there what was deleted here on purpose and return it; what was lost here is kept there."""
 
 
 def of(settings: BackupSettings, name: str, secrets: Path | None = None) -> list[Copy]:
@@ -92,12 +92,12 @@ class SshCopy:
         return sent
 
     def prune(self, repository: Repository, events: Events = quiet) -> list[str]:
-        """Delete there what is no more here; see ``Copy.prune``."""
-        here = {snapshot.id for snapshot in repository.snapshots()}
-        if not here:
+        """Delete there what was deleted here; see ``Copy.prune``."""
+        unwanted = _unwanted(repository)
+        if not unwanted:
             return []
         with self._ssh() as ssh, tempfile.TemporaryDirectory() as empty:
-            gone = sorted(self._complete(ssh) - here)
+            gone = sorted(self._complete(ssh) & unwanted)
             if gone:
                 only = [part for name in gone for part in (f"--include=/{name}/", f"--include=/{name}/**")]
                 self._rsync(ssh, ["-r", "--delete", *only, "--exclude=*", f"{empty}/", self._place("snapshots/")])
@@ -208,14 +208,14 @@ class ResticCopy:
         return sent
 
     def prune(self, repository: Repository, events: Events = quiet) -> list[str]:
-        """Forget there what is no more here; see ``Copy.prune``."""
+        """Forget there what was deleted here; see ``Copy.prune``."""
         import json
 
-        here = {snapshot.id for snapshot in repository.snapshots()}
-        if not here:
+        unwanted = _unwanted(repository)
+        if not unwanted:
             return []
         listed = json.loads(self._restic(["snapshots", "--json", f"--host={self.stack}"]).stdout or "[]")
-        gone = {each["id"]: tag for each in listed for tag in each.get("tags") or [] if tag not in here}
+        gone = {each["id"]: tag for each in listed for tag in each.get("tags") or [] if tag in unwanted}
         if gone:
             self._restic(["forget", "--quiet", "--prune", *gone])
             events("note", text=f"forgotten by restic: {', '.join(sorted(gone.values()))}")
@@ -258,6 +258,11 @@ class ResticCopy:
         if credentials.is_file():
             environment["AWS_SHARED_CREDENTIALS_FILE"] = str(credentials)
         return process.run(["restic", *words], cwd=cwd, env=environment, check=check)
+
+
+def _unwanted(repository: Repository) -> set[str]:
+    """Return the snapshots that were deleted here, and not those that were lost with a disk: a copy is for these."""
+    return set(repository.removed()).difference(snapshot.id for snapshot in repository.snapshots())
 
 
 def _alike(snapshot: Snapshot, before: Snapshot | None) -> list[str]:
