@@ -20,6 +20,7 @@ from stackctl.errors import StackctlError
 from stackctl.store.urls import ObjectInfo, ObjectMissing
 
 THREADS = 8
+_KEEPING = ".stackctl-keeping-"
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,12 @@ def remove(store: Place, keys: Iterable[str]) -> int:
 def bring_back(store: Place, kept: Path) -> int:
     """Put kept objects back over those that replaced them, and return how many."""
     files = [file for file in kept.rglob("*") if file.is_file()]
-    for file in files:
+    whole = [file for file in files if not file.name.startswith(_KEEPING)]  # others are what a sudden end left
+    for file in whole:
         store.put_file(file.relative_to(kept).as_posix(), file)
         file.unlink()
     shutil.rmtree(kept, ignore_errors=True)
-    return len(files)
+    return len(whole)
 
 
 def differing(store: Place, wanted: Iterable[Wanted]) -> list[str]:
@@ -138,7 +140,7 @@ def _keep(store: Place, key: str, target: Path) -> None:
     if target.exists():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".keeping-")
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=_KEEPING)
     try:
         with os.fdopen(descriptor, "wb") as handle:
             for block in store.blocks(key):

@@ -67,6 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StackctlError as error:
         tell("end", status="failed", exit=error.code, message=error.message, hint=error.hint)
         return error.code
+    except BrokenPipeError:  # nobody listens any more
+        return StackctlError.code
+    except (OSError, sqlite3.Error) as error:
+        message = f"The restore stopped in its step {given.step}: {error}."
+        hint = "Mend that; then `stackctl restore` goes on, or `stackctl restore --undo` goes back."
+        tell("end", status="failed", exit=StackctlError.code, message=message, hint=hint)
+        return StackctlError.code
     return 0
 
 

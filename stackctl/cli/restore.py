@@ -73,9 +73,11 @@ def _undo(screen: Terminal) -> None:
 
 
 def _same(screen: Terminal, snapshot: str | None, only: str | None) -> None:
+    from stackctl.lifecycle.open_restore import going_on
     from stackctl.lifecycle.restore import restore as bring_back
 
     stack, engine = screen.engine()
+    snapshot, only = going_on(stack, snapshot, only)
     what = {None: "everything", "db": "the databases", "objects": "all objects", "outbound": "the results"}[only]
     screen.note(f"This replaces {what} of {stack.name} by what the snapshot {snapshot or 'latest'} has.")
     screen.confirm(f"Type {stack.name} to restore", stack.name)

@@ -2,23 +2,64 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from stackctl.errors import StackctlError
+from stackctl.errors import StackctlError, UsageError
 from stackctl.stack import Stack
 
 FILE = "restore.json"
 
 
-def begin(stack: Stack, snapshot: str) -> None:
-    """Note that the data of ``snapshot`` is being put into place."""
-    _write(stack, {"snapshot": snapshot, "state": "applying"})
+@contextlib.contextmanager
+def alone(stack: Stack) -> Iterator[None]:
+    """Keep a second restore out: it would swap databases under the services that the first one has started.
+
+    Raises:
+        StackctlError: another one is at work.
+    """
+    stack.state.mkdir(parents=True, exist_ok=True)
+    handle = os.open(stack.state / "restore.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StackctlError("Another restore of this stack is at work.", "Wait until it has ended.") from None
+        yield
+    finally:
+        os.close(handle)
 
 
-def applied(stack: Stack, snapshot: str) -> None:
+def going_on(stack: Stack, snapshot: str | None, only: str | None) -> tuple[str | None, str | None]:
+    """Return which snapshot and part of it to restore: where none is named, those of the restore that is open.
+
+    Raises:
+        UsageError: a smaller part is named than the one that is half restored.
+    """
+    note = _read(stack)
+    if note is None:
+        return snapshot, only
+    before: str | None = note.get("only")
+    if only is not None and only != before:
+        raise UsageError(
+            f"A restore of the snapshot {note['snapshot']} ({before or 'everything'}) has not ended.",
+            "`stackctl restore` finishes it; `stackctl restore --undo` goes back.",
+        )
+    return (note.get("word") or note["snapshot"], before) if snapshot is None else (snapshot, only)
+
+
+def begin(stack: Stack, snapshot: str, only: str | None = None, *, word: str | None = None) -> None:
+    """Note that the data of ``snapshot`` (``word`` finds it) is being put into place."""
+    _write(stack, {"snapshot": snapshot, "word": word or snapshot, "only": only, "state": "applying"})
+
+
+def applied(stack: Stack) -> None:
     """Note that all data is in its place; what it replaced is still kept."""
-    _write(stack, {"snapshot": snapshot, "state": "applied"})
+    _write(stack, {**(_read(stack) or {}), "state": "applied"})
 
 
 def end(stack: Stack) -> None:
@@ -37,18 +78,20 @@ def refuse_half(stack: Stack) -> None:
     Raises:
         StackctlError: a restore was interrupted while it put data into place.
     """
-    file = stack.state / FILE
-    if not file.is_file():
-        return
-    found = json.loads(file.read_text())
-    if found["state"] == "applying":
+    found = _read(stack)
+    if found is not None and found["state"] == "applying":
         raise StackctlError(
             f"A restore of the snapshot {found['snapshot']} was interrupted.",
             "`stackctl restore` again finishes it; `stackctl restore --undo` goes back.",
         )
 
 
-def _write(stack: Stack, document: dict[str, str]) -> None:
+def _read(stack: Stack) -> dict[str, str | None] | None:
+    file = stack.state / FILE
+    return dict(json.loads(file.read_text())) if file.is_file() else None
+
+
+def _write(stack: Stack, document: dict[str, str | None]) -> None:
     file: Path = stack.state / FILE
     file.parent.mkdir(parents=True, exist_ok=True)
     fresh = file.with_name(f".{file.name}.new")

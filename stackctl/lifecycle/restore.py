@@ -84,7 +84,8 @@ def restore(
     Args:
         stack: the stack that gets the data.
         engine: how it runs.
-        snapshot: an id, its beginning, a snapshot's folder, or None for the latest.
+        snapshot: an id, its beginning, a snapshot's folder, or None: that of a restore that was interrupted, else the
+            newest one.
         progress: called with (subject, what happens).
         only: ``db``, ``objects`` or ``outbound``.
 
@@ -93,20 +94,26 @@ def restore(
         StackctlError: the snapshot is damaged or newer than this MLflow; nothing was changed.
         Unhealthy: the stack is not what the snapshot promises; what was replaced is kept.
     """
-    phases = _Phases(progress)
+    with open_restore.alone(stack):
+        snapshot, only = open_restore.going_on(stack, snapshot, only)
+        return _restore(stack, engine, snapshot, _Phases(progress), only)
+
+
+def _restore(stack: Stack, engine: Engine, snapshot: str | None, phases: _Phases, only: str | None) -> Restored:
+    progress = phases.progress
     if snapshot is not None and "/" in snapshot:
         snapshot = engine.snapshot_in(Path(snapshot))
     planned = phases.run("verify", lambda: on_data(engine, "plan", snapshot, only, progress, phases.notes))
     which = str(planned["id"]) if snapshot is None or "/" not in snapshot else snapshot
     if planned["revision"]:
         phases.run("schema", lambda: _refuse_newer(engine, planned["revision"]))
-    open_restore.begin(stack, planned["id"])
+    open_restore.begin(stack, planned["id"], only, word=which)
     phases.run("stop", lambda: _stop_writers(stack, engine, progress))
     applied = phases.run("apply", lambda: on_data(engine, "apply", which, only, progress, phases.notes))
     try:
         checked = phases.run("check", lambda: on_data(engine, "check", which, only, progress, phases.notes))
         _refuse_broken(planned["id"], checked["problems"])
-        open_restore.applied(stack, planned["id"])
+        open_restore.applied(stack)
         phases.run("start", lambda: up(stack, engine, progress, backup=False))  # the snapshot is there
         production, golden, schema = phases.run("golden", lambda: _proven(stack, engine, planned, progress))
     except Unhealthy as error:
@@ -136,10 +143,11 @@ def undo(stack: Stack, engine: Engine, progress: Progress) -> dict[str, Any]:
     if not open_restore.is_open(stack):
         raise StackctlError("No restore is open here: there is nothing to bring back.")
     phases = _Phases(progress)
-    _stop_writers(stack, engine, progress)
-    done = on_data(engine, "undo", None, None, progress, phases.notes)
-    open_restore.end(stack)
-    up(stack, engine, progress)
+    with open_restore.alone(stack):
+        _stop_writers(stack, engine, progress)
+        done = on_data(engine, "undo", None, None, progress, phases.notes)
+        open_restore.end(stack)
+        up(stack, engine, progress)
     return {"databases": done["databases"], "objects": done["objects"], "notes": phases.notes}
 
 
