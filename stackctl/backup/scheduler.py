@@ -158,6 +158,7 @@ class Scheduler:
         ran = []
         for job in self._health.jobs.values():
             began = self._now()
+            job.since = min(job.since, began)  # the clock was ahead: what it saw then has yet to come
             if not job.due(began):
                 continue
             self._health.running = job.name

@@ -108,6 +108,12 @@ def test_a_clock_that_is_set_back_neither_repeats_nor_stops_backups(bench: Bench
     assert bench.at(SATURDAY + timedelta(days=14, seconds=3)) == ["backup"]
 
 
+def test_a_clock_that_was_a_year_ahead_stops_backups_no_longer_than_until_the_next_moment(bench: Bench) -> None:
+    assert bench.at(SATURDAY + timedelta(days=365)) == ["backup"]
+    assert bench.at(SATURDAY - timedelta(days=2)) == []
+    assert bench.at(SATURDAY + timedelta(seconds=3)) == ["backup"]
+
+
 def test_a_failed_backup_is_tried_again_twice_and_then_the_next_week(bench: Bench) -> None:
     bench.exits = [1, 1, 1, 0]
     moments = [SATURDAY + timedelta(minutes=minutes) for minutes in range(1, 200)]
