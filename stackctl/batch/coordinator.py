@@ -240,8 +240,8 @@ class Coordinator:
         if own:
             self._events.say(
                 "note",
-                text=f"{chosen.processes} worker process(es) of {chosen.threads} thread(s),"
-                f" {chosen.memory_per_worker // 2**20} MiB each.",
+                text=f"Worker processes: {chosen.processes}, each with {chosen.threads} "
+                f"{'thread' if chosen.threads == 1 else 'threads'} and {chosen.memory_per_worker // 2**20} MiB.",
             )
         return DaskCluster(self._job(chosen.threads if own else None), chosen, dashboard=self._order.dashboard)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from stackctl import distribution
 
 if TYPE_CHECKING:
     from stackctl import imaging
@@ -101,7 +102,7 @@ def load(
 def cache_folder() -> Path:
     """Return where this worker keeps what it can make again."""
     named = os.environ.get(CACHE_VARIABLE)
-    return Path(named) if named else Path(tempfile.gettempdir()) / f"stackctl-worker-{os.getuid()}"
+    return Path(named) if named else distribution.cache_folder() / "worker"
 
 
 def _digest(file: Path) -> str:

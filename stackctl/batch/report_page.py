@@ -26,6 +26,7 @@ p { margin: .25rem 0; } .quiet { color: var(--quiet); } .good { color: var(--goo
 table { border-collapse: collapse; width: 100%; background: var(--card); border: 1px solid var(--line); }
 th, td { text-align: left; padding: .35rem .7rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--quiet); font-weight: 500; } td { overflow-wrap: anywhere; }
+td:not(:first-child):not(:last-child) { white-space: nowrap; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 img { max-width: 100%; border: 1px solid var(--line); }
 """

@@ -61,7 +61,7 @@ def read_directory(data: bytes) -> Directory:
                 tags[tag] = _values(data, order, kind, values, inline)
         (following,) = struct.unpack_from(order + word, data, start + count * size)
     except (struct.error, OverflowError) as error:  # offsets beyond the file, or beyond any file
-        raise CorruptImage(f"The tiff header cannot be read: {error}") from error
+        raise CorruptImage("The tiff header points beyond the end of the file.") from error
     return Directory(tags, counts, follows=bool(following))
 
 
