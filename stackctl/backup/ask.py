@@ -73,8 +73,12 @@ def verify(
     for snapshot in chosen:
         verdict = check(repository, snapshot, events=events)
         _tell(place, repository, snapshot, None if verdict.ok else "; ".join(verdict.problems[:5]), events)
+        shared = f"shares what is damaged with {snapshot.id}"
+        for other in (each for each in repository.snapshots() if each.id in verdict.also):
+            _tell(place, repository, other, shared, events)
+        also = [f"{name} {shared}" for name in verdict.also]
         answers.append(
-            {"id": snapshot.id, "ok": verdict.ok, "problems": list(verdict.problems), "files": verdict.files}
+            {"id": snapshot.id, "ok": verdict.ok, "problems": [*verdict.problems, *also], "files": verdict.files}
         )
     return {"ok": all(answer["ok"] for answer in answers), "snapshots": answers}
 

@@ -103,6 +103,9 @@ def _taken(
     told = Told(began, "backup", "damaged" if problem else "verified", snapshot.id, snapshot.at, problem)
     _note(events, untold.tell(repository, stack, told, figures))
     hooks("told")
+    for other in (each for each in repository.snapshots() if each.id in verdict.also):
+        shared = f"shares what is damaged with {snapshot.id}"
+        _note(events, untold.tell(repository, stack, Told(began, "verify", "damaged", other.id, other.at, shared)))
     if problem:
         raise Damaged(snapshot.id, problem)
     return snapshot

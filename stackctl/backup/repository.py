@@ -287,6 +287,16 @@ class Repository:
         others = {name: {**mark, "read": None} for name, mark in verified.items()}  # they may share the wrong files
         write_document(self.state / "verified.json", others)
 
+    def sharing(self, identity: str, paths: Iterable[str]) -> dict[str, set[str]]:
+        """Return the other snapshots that have the very same files, and which of ``paths`` these are."""
+        found: dict[str, set[str]] = {}
+        for path in paths:
+            for other in self._folders():
+                with contextlib.suppress(OSError):
+                    if other.name != identity and (other / path).samefile(self.home / identity / path):
+                        found.setdefault(other.name, set()).add(path)
+        return found
+
     def damaged(self) -> dict[str, tuple[str, ...]]:
         """Return the damaged snapshots and their wrong files."""
         return {identity: tuple(mark["paths"]) for identity, mark in _read(self.state / "damaged.json").items()}

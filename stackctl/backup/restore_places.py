@@ -83,10 +83,17 @@ class Live:
 def find(live: Repository, word: str | None) -> Snapshot:
     """Return the snapshot that a person means: as ``Repository.find``, or by the path of a snapshot's folder.
 
+    None means the newest verified one; where none is, the newest that is not known to be damaged.
+
     Raises:
         UsageError: there is none, or it could be several.
     """
-    if word is None or "/" not in word:
+    if word is None:
+        verified, damaged = live.verified(), live.damaged()
+        right = [each for each in live.snapshots() if each.id not in damaged]
+        proven = [each for each in right if each.id in verified]
+        return [live.find(), *right, *proven][-1]
+    if "/" not in word:
         return live.find(word)
     folder = Path(word)
     if not (folder / HEADER).is_file():

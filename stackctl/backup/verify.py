@@ -7,7 +7,7 @@ import stat
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ class Verdict:
         bytes_read: how many bytes were read.
         seconds: how long it took.
         closure: whether every model version in it is complete.
+        also: other snapshots that share damaged files with it: they are damaged as well.
     """
 
     problems: tuple[str, ...]
@@ -48,6 +49,7 @@ class Verdict:
     bytes_read: int
     seconds: float
     closure: Closure
+    also: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -65,14 +67,14 @@ class Verdict:
             "bytes_read": self.bytes_read,
             "seconds": round(self.seconds, 3),
             "closure": self.closure.to_dict(),
+            "also": list(self.also),
         }
 
 
 def check(repository: Repository, snapshot: Snapshot, *, deep: bool = True, events: Events = quiet) -> Verdict:
     """Verify a snapshot and remember the outcome in its repository."""
     verdict = verify(snapshot, deep=deep, recorded=repository.recorded(snapshot.id), events=events)
-    _remember(repository, snapshot, verdict, datetime.now(UTC) if deep else None)
-    return verdict
+    return _remember(repository, snapshot, verdict, datetime.now(UTC) if deep else None)
 
 
 def check_new(repository: Repository, snapshot: Snapshot, *, events: Events = quiet) -> Verdict:
@@ -83,8 +85,7 @@ def check_new(repository: Repository, snapshot: Snapshot, *, events: Events = qu
     now = datetime.now(UTC)
     read, other = _read_before(repository, snapshot, now)
     verdict = verify(snapshot, recorded=repository.recorded(snapshot.id), proven=other, events=events)
-    _remember(repository, snapshot, verdict, read)
-    return verdict
+    return _remember(repository, snapshot, verdict, read)
 
 
 def _read_before(repository: Repository, snapshot: Snapshot, now: datetime) -> tuple[datetime, Snapshot | None]:
@@ -97,12 +98,17 @@ def _read_before(repository: Repository, snapshot: Snapshot, now: datetime) -> t
     return now, None
 
 
-def _remember(repository: Repository, snapshot: Snapshot, verdict: Verdict, read: datetime | None) -> None:
+def _remember(repository: Repository, snapshot: Snapshot, verdict: Verdict, read: datetime | None) -> Verdict:
     now = datetime.now(UTC)
     if verdict.ok:
         repository.mark_verified(snapshot.id, now, read=read)
-    else:
-        repository.mark_damaged(snapshot.id, verdict.damaged, now)
+        return verdict
+    sharing = repository.sharing(snapshot.id, verdict.damaged)
+    repository.mark_damaged(snapshot.id, verdict.damaged, now)
+    known = repository.damaged()
+    for other, paths in sharing.items():
+        repository.mark_damaged(other, paths.union(known.get(other, ())), now)
+    return replace(verdict, also=tuple(sorted(sharing)))
 
 
 def verify(

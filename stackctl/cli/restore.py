@@ -27,7 +27,7 @@ class Part(StrEnum):
 def restore(
     context: typer.Context,
     snapshot: Annotated[
-        str | None, typer.Argument(help="Its id, the beginning of it, or its folder; none: the latest.")
+        str | None, typer.Argument(help="Its id, the beginning of it, or its folder; none: the newest verified.")
     ] = None,
     only: Annotated[Part | None, typer.Option(help="Only the databases, the buckets, or the results.")] = None,
     into: Annotated[
@@ -79,7 +79,8 @@ def _same(screen: Terminal, snapshot: str | None, only: str | None) -> None:
     stack, engine = screen.engine()
     snapshot, only = going_on(stack, snapshot, only)
     what = {None: "everything", "db": "the databases", "objects": "all objects", "outbound": "the results"}[only]
-    screen.note(f"This replaces {what} of {stack.name} by what the snapshot {snapshot or 'latest'} has.")
+    named = f"the snapshot {snapshot}" if snapshot else "the newest verified snapshot"
+    screen.note(f"This replaces {what} of {stack.name} by what {named} has.")
     screen.confirm(f"Type {stack.name} to restore", stack.name)
     with screen.progress() as progress:
         done = bring_back(stack, engine, snapshot, progress, only=only)

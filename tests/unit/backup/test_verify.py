@@ -13,6 +13,7 @@ import pytest
 from support.backups import Backed
 
 from stackctl.backup.repository import Snapshot
+from stackctl.backup.restore_places import find
 from stackctl.backup.verify import Verdict, check, check_new, verify
 
 LOG = f"objects/mlflow/0/{1:032x}/artifacts/log.txt"
@@ -135,3 +136,22 @@ def test_what_was_found_is_remembered_and_a_damaged_snapshot_is_verified_no_more
     assert check(taken.repository, snapshot).damaged == ("db/mlflow.db",)
     assert snapshot.id not in taken.repository.verified()
     assert snapshot.id in taken.repository.damaged()
+
+
+def test_snapshots_that_share_a_damaged_file_are_damaged_too_and_none_of_them_is_restored_unasked(
+    tmp_path: Path,
+) -> None:
+    backed = Backed(tmp_path)
+    backed.log_run(1)
+    alone = backed.take()
+    shutil.copy2(alone.folder / LOG, alone.folder / "copy")
+    (alone.folder / "copy").replace(alone.folder / LOG)  # its own file
+    older, newer = backed.take(), backed.take()
+    for each in (alone, older, newer):
+        assert check(backed.repository, each).ok
+    _flip(newer.folder / LOG)
+    assert check(backed.repository, newer).also == (older.id,)
+    assert backed.repository.damaged()[older.id] == (LOG,)
+    assert set(backed.repository.verified()) == {alone.id}
+    assert find(backed.repository, None).id == alone.id
+    assert find(backed.repository, "latest").id == newer.id
