@@ -56,7 +56,7 @@ class Parcel:
         folder = cache_folder() / "networks" / self.digest
         for name, content in self.data.items():
             file = folder / name
-            if not file.is_file() or file.stat().st_size != len(content):
+            if not file.is_file() or file.read_bytes() != content:
                 _write(file, content)
         return folder / "network.onnx", (folder / "golden" if self.golden else None)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from stackctl.batch.order import OrderedModel
 from stackctl.errors import Unhealthy, UsageError
 from stackctl.models import ModelVersion, Registry, resolve
+from stackctl.models.digest import digest_of_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +72,7 @@ def _resolved(stack: Stack, found: re.Match[str], folder: Path, progress: Progre
     network = registered_network(stack, name, version.version, progress)
     digest = version.digest or ""
     target = folder / "models" / digest.partition(":")[2]
-    if (target / "network.onnx").is_file():
+    if _whole(target):
         progress("model", f"{version.title}: already here")
     else:
         _lay(network.path, network.golden, target)
@@ -104,18 +105,34 @@ def _version(registry: Registry, name: str, alias: str | None, number: str | Non
 
 
 def _lay(network: Path, golden: Path | None, target: Path) -> None:
-    """Copy a network and its golden pairs; whoever looks sees all of it or nothing."""
+    """Copy a network and its golden pairs, and keep their digest; whoever looks sees all of it or nothing."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".partial-{secrets.token_hex(4)}")
+    damaged = partial.with_suffix(".damaged")
     try:
         partial.mkdir()
         shutil.copyfile(network, partial / "network.onnx")
         if golden is not None:
             shutil.copytree(golden, partial / "golden")
+        _digest_file(target).write_text(digest_of_folder(partial))
+        with contextlib.suppress(FileNotFoundError):
+            target.rename(damaged)
         with contextlib.suppress(OSError):  # another command was faster
             partial.rename(target)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        for folder in (partial, damaged):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _whole(target: Path) -> bool:
+    """Return whether the files in ``target`` are those that were laid there: a power cut may have damaged them."""
+    with contextlib.suppress(OSError):
+        return _digest_file(target).read_text() == digest_of_folder(target)
+    return False
+
+
+def _digest_file(target: Path) -> Path:
+    return target.with_name(f"{target.name}.digest")
 
 
 def _remembered(folder: Path, words: str) -> OrderedModel | None:
@@ -123,7 +140,7 @@ def _remembered(folder: Path, words: str) -> OrderedModel | None:
         model = OrderedModel(**_all_remembered(folder)[words])
     except (KeyError, TypeError):
         return None
-    return model if (folder / model.network).is_file() else None
+    return model if _whole((folder / model.network).parent) else None
 
 
 def _all_remembered(folder: Path) -> dict[str, Any]:

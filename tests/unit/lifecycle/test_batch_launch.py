@@ -16,7 +16,7 @@ from stackctl.batch.runs import hold
 from stackctl.engines import engine_of
 from stackctl.errors import StackctlError, Unhealthy, UsageError
 from stackctl.lifecycle.batch import Wanted, capped, launch
-from stackctl.lifecycle.batch_model import batch_model
+from stackctl.lifecycle.batch_model import _lay, batch_model
 from stackctl.lifecycle.batch_places import route
 from stackctl.lifecycle.batch_runs import runs_of
 from stackctl.stack import Stack
@@ -176,10 +176,16 @@ def test_where_mlflow_does_not_answer_the_version_that_it_named_last_is_taken_an
     known = OrderedModel(
         "super-resolution", "3", "sha256:ab", "run", "models/ab/network.onnx", None, True, "production"
     )
-    (folder / "models" / "ab").mkdir(parents=True)
-    (folder / "models" / "ab" / "network.onnx").touch()
+    (tmp_path / "network.onnx").write_bytes(b"a network")
+    _lay(tmp_path / "network.onnx", None, folder / "models" / "ab")
     (folder / "models" / "resolved.json").write_text(json.dumps({"super-resolution": dataclasses.asdict(known)}))
     assert batch_model(stack, None, folder, silent, told.append) == known
     assert "super-resolution version 3" in told[0]
     with pytest.raises(Unhealthy):
         batch_model(stack, "super-resolution@other", folder, silent, told.append)
+    (folder / "models" / "ab" / "network.onnx").write_bytes(b"a natwork")
+    with pytest.raises(Unhealthy):  # images upscaled with a damaged one would be said to be that version's
+        batch_model(stack, None, folder, silent, told.append)
+    _lay(tmp_path / "network.onnx", None, folder / "models" / "ab")
+    assert batch_model(stack, None, folder, silent, told.append) == known
+    assert {file.name for file in (folder / "models").iterdir()} == {"ab", "ab.digest", "resolved.json"}
