@@ -178,6 +178,9 @@ def judge(record: Record, max_age: timedelta, now: datetime) -> Freshness:
         record.since,
     )
     problem, note = _verdict(known, max_age, now)
+    spoilt = next((told for told in record.told if told.outcome in {"verified", "damaged"}), None)
+    if spoilt is not None and spoilt.outcome == "damaged":
+        note = f"the snapshot {spoilt.snapshot} is damaged: {(spoilt.error or 'see `stackctl backup verify`')[:200]}"
     if last is not None and last.outcome == "failed":
         note = f"the backup of {_spoken(last.at)} failed: {(last.error or 'no reason is known').splitlines()[0]}"
     return Freshness(

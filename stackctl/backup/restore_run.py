@@ -24,6 +24,7 @@ from typing import Any
 
 from stackctl.backup import restore_databases as databases
 from stackctl.backup import restore_objects as objects
+from stackctl.backup import untold
 from stackctl.backup.closure import LiveObjects, closure
 from stackctl.backup.events import Events
 from stackctl.backup.events import to_stdout as tell
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "plan": plan,
             "apply": apply,
             "check": check,
-            "finish": finish,
+            "finish": _finish_and_tell,
         }
         found = steps[given.step](live, snapshot, given.only, tell)
         tell("end", status="ok", id=snapshot.id, **found)
@@ -165,6 +166,14 @@ def finish(live: Live, snapshot: Snapshot, only: Only | None, tell: Events) -> d
         databases.forget_kept(live.databases)
         shutil.rmtree(live.kept, ignore_errors=True)
     return {"removed": removed, "snapshot": snapshot.id}
+
+
+def _finish_and_tell(live: Live, snapshot: Snapshot, only: Only | None, tell: Events) -> dict[str, Any]:
+    """Finish, and tell the restored MLflow of the snapshots that are younger than its database."""
+    found = finish(live, snapshot, only, tell)
+    if problem := untold.remind(live.repository, live.stack):
+        tell("note", text=problem)
+    return found
 
 
 def _put(place: Place, wanted: list[objects.Wanted], kept: Path, bar: Callable[[int], None]) -> dict[str, int]:

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 from stackctl import process
 from stackctl.backup import untold
+from stackctl.backup.manifest import HEADER
 from stackctl.backup.place import Place
 from stackctl.backup.repository import Repository
 from stackctl.backup.schedule import Schedule
@@ -102,7 +103,7 @@ class SchedulerHealth(Health):
 def snapshot_names(repository: Path) -> list[str]:
     """Return the names of the complete snapshots, oldest first; cheap, and empty where there is no repository."""
     with contextlib.suppress(OSError):
-        return sorted(entry.name for entry in (repository / "snapshots").iterdir() if not entry.name.startswith("."))
+        return sorted(header.parent.name for header in (repository / "snapshots").glob(f"[!.]*/{HEADER}"))
     return []
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from stackctl.backup.freshness import Told, record
+from stackctl.backup.freshness import Outcome, Told, fetch, record
 from stackctl.backup.repository import Repository, write_document
 from stackctl.errors import StackctlError
 from stackctl.models.rest import Rest
@@ -37,6 +37,30 @@ def deliver(repository: Repository, stack: Stack) -> str | None:
             return problem
         waiting = waiting[1:]
         _keep(repository, waiting)
+    return None
+
+
+def remind(repository: Repository, stack: Stack) -> str | None:
+    """Tell MLflow of the snapshots that it knows nothing of, or thinks better of; return why that failed, or None.
+
+    A database that was restored is older than they are.
+    """
+    rest = Rest(stack.endpoints.mlflow, stack.mlflow_token())
+    try:
+        known = fetch(rest, stack.name)
+    except StackctlError as error:
+        return f"MLflow was not told of the snapshots yet: {error.message}"
+    finally:
+        rest.close()
+    said = {told.snapshot: told.outcome for told in reversed(known.told)}
+    verified, damaged = repository.verified(), repository.damaged()
+    for snapshot in repository.snapshots():
+        found: Outcome | None = "damaged" if snapshot.id in damaged else "verified" if snapshot.id in verified else None
+        if found is not None and said.get(snapshot.id) != found:
+            why = "known before a restore" if found == "damaged" else None
+            told = Told(datetime.now(UTC), "verify", found, snapshot.id, snapshot.at, why)
+            if problem := tell(repository, stack, told):
+                return problem
     return None
 
 

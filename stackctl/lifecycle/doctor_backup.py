@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from stackctl.engines import Engine
 from stackctl.errors import StackctlError
+from stackctl.lifecycle import open_restore
 from stackctl.lifecycle.backup import schedule_report
 from stackctl.lifecycle.backup_status import read_freshness
 from stackctl.lifecycle.doctor import Check
@@ -18,7 +19,14 @@ NEEDED_FILES = {"rsync": ("backup_ssh_key", "backup_known_hosts"), "restic": ("r
 def backup_checks(stack: Stack, engine: Engine) -> list[Check]:
     """Run every check of backups; none of them changes anything."""
     running = any(state.state == "running" for state in engine.states())
-    return [_age(stack, engine, running=running), _schedule(stack, running=running), _copies(stack), _secrets(stack)]
+    unfinished = open_restore.sentence(stack)
+    return [
+        *([Check("restore", "failed", unfinished, "stackctl restore")] if unfinished else []),
+        _age(stack, engine, running=running),
+        _schedule(stack, running=running),
+        _copies(stack),
+        _secrets(stack),
+    ]
 
 
 def _age(stack: Stack, engine: Engine, *, running: bool) -> Check:

@@ -72,6 +72,17 @@ def is_open(stack: Stack) -> bool:
     return (stack.state / FILE).is_file()
 
 
+def sentence(stack: Stack) -> str | None:
+    """Return that a restore has not ended, and what to do about it; None where none is open."""
+    note = _read(stack)
+    if note is None:
+        return None
+    return (
+        f"a restore of {note['snapshot']} has not ended: `stackctl restore` finishes it, "
+        "`stackctl restore --undo` goes back to the data before it"
+    )
+
+
 def refuse_half(stack: Stack) -> None:
     """Refuse to start services on data that an interrupted restore left between two states.
 

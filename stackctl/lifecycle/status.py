@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stackctl.engines import Engine, ServiceState
 from stackctl.errors import StackctlError
+from stackctl.lifecycle import open_restore
 from stackctl.lifecycle.backup_status import BackupReport, asked
 from stackctl.lifecycle.backup_status import report as backup_report
 from stackctl.lifecycle.probe import Health, probe_all
@@ -139,6 +140,8 @@ def status(stack: Stack, engine: Engine) -> StackStatus:
     problems += backup.problems
     if all(report.state == "stopped" for report in services):
         problems = []
+    if unfinished := open_restore.sentence(stack):
+        problems.append(unfinished)
     by_target = {report.target: report for report in reports}
     return StackStatus(
         stack.name,

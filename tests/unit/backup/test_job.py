@@ -103,6 +103,22 @@ def test_an_mlflow_that_is_away_hears_of_it_later(scene: Scene) -> None:
     ]
 
 
+def test_a_restored_mlflow_hears_of_the_snapshots_that_are_younger_than_its_database(scene: Scene) -> None:
+    repository = scene.backed.repository
+    scene.backup()
+    spoilt, right = str(scene.backup().snapshot), str(scene.backup().snapshot)
+    del scene.mlflow.runs[1:]  # the database of the first snapshot does not have them
+    repository.mark_damaged(spoilt, ["stack/stack.yaml"], datetime.now(UTC))
+    assert untold.remind(repository, scene.stack) is None
+    tags = [scene.mlflow.tags(number) for number in range(len(scene.mlflow.runs))]
+    heard = {each["stackctl.backup.snapshot"]: each["stackctl.backup.outcome"] for each in tags}
+    assert heard[spoilt] == "damaged"
+    assert heard[right] == "verified"
+    count = len(scene.mlflow.runs)
+    assert untold.remind(repository, scene.stack) is None
+    assert len(scene.mlflow.runs) == count
+
+
 def test_a_target_that_is_gone_is_told_although_nothing_can_be_kept_there(scene: Scene, tmp_path: Path) -> None:
     (tmp_path / "backups").touch()
     assert scene.backup().exit == 1

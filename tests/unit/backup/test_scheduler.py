@@ -122,7 +122,9 @@ def test_a_failed_backup_is_tried_again_twice_and_then_the_next_week(bench: Benc
 
 
 def test_its_health_tells_the_live_schedule_the_last_run_and_the_snapshots(bench: Bench) -> None:
-    (bench.folder / "snapshots" / "20261121T050000Z-ab12").mkdir(parents=True)
+    for name in ("20261121T050000Z-ab12", "20261122T050000Z-cd34"):
+        (bench.folder / "snapshots" / name).mkdir(parents=True)
+    (bench.folder / "snapshots" / "20261121T050000Z-ab12" / "snapshot.json").touch()  # the other one lost its header
     bench.exits = [4]
     bench.at(SATURDAY + timedelta(seconds=3))
     document = bench.health.to_dict()

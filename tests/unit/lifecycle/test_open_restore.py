@@ -24,6 +24,7 @@ def test_a_restore_without_a_snapshot_goes_on_with_the_interrupted_one_not_with_
     assert open_restore.going_on(stack, None, "db") == (None, "db")
     open_restore.begin(stack, "OLD", "db")
     assert open_restore.going_on(stack, None, None) == ("OLD", "db")
+    assert "OLD has not ended" in str(open_restore.sentence(stack))
     open_restore.applied(stack)
     assert open_restore.going_on(stack, None, "db") == ("OLD", "db")
     assert open_restore.going_on(stack, "OTHER", None) == ("OTHER", None)  # all of it leaves no halves
