@@ -136,3 +136,23 @@ def data_of(snapshot: Snapshot, only: Only | None) -> list[Wanted]:
     below = snapshot.manifest.below("data" if only is None else "data/outbound")
     prefix = "" if only is None else "outbound/"
     return [Wanted(prefix + key, snapshot.folder / "data" / (prefix + key), sha256) for key, sha256 in below.items()]
+
+
+def folders_of(snapshot: Snapshot, only: Only | None) -> dict[str, list[Wanted]]:
+    """Return the files of the stack's other folders to restore (the pipeline, ``datasets``…), by folder.
+
+    Settings are not among them: ports, paths and targets are the stack's own.
+    """
+    found: dict[str, list[Wanted]] = {}
+    for path, sha256 in snapshot.manifest.below("stack").items() if only is None else ():
+        name, _, key = path.partition("/")
+        if key:
+            found.setdefault(name, []).append(Wanted(key, snapshot.folder / "stack" / path, sha256))
+    return found
+
+
+def links_of(snapshot: Snapshot, only: Only | None) -> dict[str, str]:
+    """Return the symbolic links of folders to restore: path below the stack's folder to where they lead."""
+    prefixes = {None: ("data/", "stack/"), "outbound": ("data/outbound/",)}.get(only, ())
+    links = snapshot.manifest.links.items()
+    return {path.removeprefix("stack/"): target for path, target in links if path.startswith(prefixes)}

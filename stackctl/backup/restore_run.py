@@ -31,7 +31,7 @@ from stackctl.backup.events import to_stdout as tell
 from stackctl.backup.manifest import sha256_of
 from stackctl.backup.repository import Busy, Snapshot, write_document
 from stackctl.backup.restore_files import FolderPlace, Place
-from stackctl.backup.restore_places import Live, Only, data_of, find, objects_of
+from stackctl.backup.restore_places import Live, Only, data_of, find, folders_of, links_of, objects_of
 from stackctl.errors import StackctlError
 from stackctl.store.urls import ObjectInfo, open_store
 
@@ -86,7 +86,8 @@ def plan(live: Live, snapshot: Snapshot, only: Only | None, tell: Events) -> dic
     """
     wanted = objects_of(snapshot, only, live.settings)
     saved = databases.databases_in(snapshot.folder) if only in (None, "db") else []
-    files = [each for bucket in wanted.values() for each in bucket] + data_of(snapshot, only)
+    folders = {"data": data_of(snapshot, only), **folders_of(snapshot, only)}
+    files = [each for group in (*wanted.values(), *folders.values()) for each in group]
     for number, each in enumerate(files, 1):
         if not each.file.is_file() or sha256_of(each.file) != each.sha256:
             raise _damaged(snapshot, each.file)
@@ -115,13 +116,7 @@ def apply(live: Live, snapshot: Snapshot, only: Only | None, tell: Events) -> di
         for bucket, wanted in objects_of(snapshot, only, live.settings).items():
             kept = live.kept / "objects" / bucket
             counts[bucket] = _put(live.bucket(bucket), wanted, kept, _bar(tell, bucket, wanted))
-        data = data_of(snapshot, only)
-        if data and _writable(live.folder / "data"):
-            counts["data"] = _put(live.data, data, live.kept / "data", _bar(tell, "data", data))
-        elif data:
-            folders = ", ".join(sorted({f"data/{each.key.partition('/')[0]}" for each in data}))
-            hint = "`stackctl restore --into DIR` writes them into a folder"
-            tell("note", text=f"{folders} were left alone: this engine only reads the stack's folder. {hint}.")
+        counts.update(_put_folders(live, snapshot, only, tell))
         if only is None:
             _note_surplus(live, snapshot)
         if only in (None, "db"):
@@ -176,6 +171,31 @@ def _finish_and_tell(live: Live, snapshot: Snapshot, only: Only | None, tell: Ev
     return found
 
 
+def _put_folders(live: Live, snapshot: Snapshot, only: Only | None, tell: Events) -> dict[str, dict[str, int]]:
+    """Put data folders, the stack's other folders and their links into place; what they replace is kept."""
+    folders = {"data": data_of(snapshot, only), **folders_of(snapshot, only)}
+    counts: dict[str, dict[str, int]] = {}
+    alone: set[str] = set()
+    for name, wanted in folders.items():
+        if not wanted:
+            continue
+        if _writable(live.folder / name):
+            kept = live.kept / ("data" if name == "data" else f"folders/{name}")
+            counts[name] = _put(FolderPlace(live.folder / name), wanted, kept, _bar(tell, name, wanted))
+        else:
+            alone |= {f"data/{each.key.partition('/')[0]}" for each in wanted} if name == "data" else {name}
+    if alone:
+        hint = "`stackctl restore --into DIR` writes them into a folder"
+        text = f"{', '.join(sorted(alone))} were left alone: this engine only reads the stack's folder. {hint}."
+        tell("note", text=text)
+    for path, target in links_of(snapshot, only).items():
+        link = live.folder / path
+        if not os.path.lexists(link) and _writable(link.parent):
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(target)
+    return counts
+
+
 def _put(place: Place, wanted: list[objects.Wanted], kept: Path, bar: Callable[[int], None]) -> dict[str, int]:
     """Put files into place, and have them on the disk before anything that refers to them is."""
     if isinstance(place, FolderPlace):
@@ -228,6 +248,8 @@ def undo(live: Live, tell: Events) -> dict[str, Any]:
             count += objects.bring_back(bucket, folder)
         if (live.kept / "data").is_dir():
             count += objects.bring_back(live.data, live.kept / "data")
+        for folder in sorted((live.kept / "folders").glob("*")):
+            count += objects.bring_back(FolderPlace(live.folder / folder.name), folder)
         shutil.rmtree(live.kept, ignore_errors=True)
     return {"databases": names, "objects": count}
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from support.sudden_end import ends_at
 
 from stackctl.backup import restore_databases
 from stackctl.backup.events import quiet
+from stackctl.backup.manifest import FILE, Entry, Manifest, sha256_of
 from stackctl.backup.restore_places import find
 from stackctl.backup.restore_run import apply, check, finish, plan, undo
 from stackctl.backup.restore_schema import head, judge, migrations, revisions
@@ -97,6 +100,26 @@ def test_what_is_written_once_the_services_run_again_survives_the_end_of_the_res
     write(small.live.stack.var / "artifacts", written)
     finish(small.live, small.snapshot, None, quiet)
     assert small.artifacts() == {**THEN, **written}
+
+
+def test_links_the_pipeline_and_other_folders_come_back_and_settings_stay(small: Scene) -> None:
+    manifest = Manifest.load(small.snapshot.folder / FILE)
+    then = {"stack.yaml": "name: then", "pipeline/MLproject": "then", "datasets/a/b.csv": "then"}
+    write(small.snapshot.folder / "stack", then)
+    more = {f"stack/{path}": Entry(sha256_of(small.snapshot.folder / "stack" / path), len(then[path])) for path in then}
+    links = {"data/inbound/link": "late.png", "stack/datasets/newest": "a"}
+    changed = replace(manifest, files={**manifest.files, **more}, links=links)
+    (small.snapshot.folder / FILE).write_text(json.dumps(changed.to_dict()))
+    write(small.live.folder, {"pipeline/MLproject": "now", "pipeline/new.py": "now"})
+    plan(small.live, small.snapshot, None, quiet)
+    apply(small.live, small.snapshot, None, quiet)
+    home = small.live.folder
+    assert contents_of(home / "pipeline") == {"MLproject": "then", "new.py": "now"}
+    assert (home / "datasets/newest/b.csv").read_text() == "then"
+    assert (home / "data/inbound/link").read_text() == "late"
+    assert (home / "stack.yaml").read_text().startswith("name: small")
+    undo(small.live, quiet)
+    assert (home / "pipeline/MLproject").read_text() == "now"
 
 
 def test_a_part_alone_leaves_the_others_as_they_are(tmp_path: Path) -> None:
