@@ -136,7 +136,7 @@ class _Notes:
             self._manifest.started(name, self.worker, self._order.run, self._images[name].stamp)
         self._manifest.append(records)
         for name in mended:
-            take_out_of_quarantine(self._quarantine, name)
+            take_out_of_quarantine(self._quarantine, self._order, name)
 
     def _stop(self, _number: int, _frame: object) -> None:
         self.stopping = True

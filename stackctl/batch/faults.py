@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from stackctl.batch.events import now
+from stackctl.errors import StackctlError
 from stackctl.store.errors import CannotWrite, NoSpace, StoreGone
 
 if TYPE_CHECKING:
@@ -84,7 +87,7 @@ def put_into_quarantine(
     document = {
         "schema_version": 1,
         "name": name,
-        "input": f"{order.input.rstrip('/')}/{name}",
+        "input": input_of(order, name),
         "code": fault.code,
         "reason": fault.reason,
         "input_digest": input_digest,
@@ -97,9 +100,10 @@ def put_into_quarantine(
         "at": now(),
     }
     try:
+        kept = _kept_as(quarantine, order, name)
         if data is not None:
-            quarantine.write(name, data)
-        quarantine.write(name + REASON, (json.dumps(document, indent=2) + "\n").encode())
+            quarantine.write(kept, data)
+        quarantine.write(kept + REASON, (json.dumps(document, indent=2) + "\n").encode())
     except NoSpace:
         raise
     except CannotWrite as error:
@@ -107,15 +111,36 @@ def put_into_quarantine(
     return fault
 
 
-def take_out_of_quarantine(quarantine: Place, name: str) -> None:
-    """Remove an image and its reason: it was upscaled after all. What cannot be removed stays.
+def take_out_of_quarantine(quarantine: Place, order: Order, name: str) -> None:
+    """Remove an image of this run's input and its reason: it was upscaled after all. What cannot be removed stays.
 
     Raises:
         StoreGone: the place does not answer.
     """
-    for each in (name, name + REASON):
+    kept = _kept_as(quarantine, order, name)
+    for each in (kept, kept + REASON):
         with contextlib.suppress(CannotWrite):
             quarantine.delete(each)
+
+
+def input_of(order: Order, name: str) -> str:
+    """Return where an image of a run comes from."""
+    return f"{order.input.rstrip('/')}/{name}"
+
+
+def _kept_as(quarantine: Place, order: Order, name: str) -> str:
+    """Return what an image is called in quarantine: its own name, unless another input's image has it there."""
+    try:
+        found = json.loads(quarantine.read(name + REASON))
+    except StoreGone:
+        raise
+    except (StackctlError, ValueError):
+        return name
+    if not isinstance(found, dict) or found.get("input") == input_of(order, name):
+        return name
+    path = PurePosixPath(name)
+    place = hashlib.sha256(order.input.encode(errors="surrogateescape")).hexdigest()[:8]
+    return str(path.with_name(f"{path.stem}-{place}{path.suffix}"))
 
 
 TRANSIENT = (NoSpace, StoreGone)

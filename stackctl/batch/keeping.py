@@ -79,7 +79,7 @@ class Keeper:
             del self._condemned[0]
         for record in self._records:
             if record.status == "done" and self._was_quarantined(record.name):
-                take_out_of_quarantine(self._quarantine, record.name)
+                take_out_of_quarantine(self._quarantine, self._order, record.name)
         self._manifest.append(self._records)
         kept, self._records = self._records, []
         self._events.say_all([self._count(record) for record in kept])

@@ -10,6 +10,7 @@ from support.pictures import encode, noise
 
 from stackctl.batch.coordinator import only_run
 from stackctl.batch.dask_cluster import check_scheduler
+from stackctl.batch.faults import Fault, put_into_quarantine, take_out_of_quarantine
 from stackctl.batch.network import CACHE_VARIABLE, Parcel
 from stackctl.batch.order import Order, OrderedModel, OrderedSecurity
 from stackctl.batch.plan import ImageTask, Known
@@ -72,6 +73,19 @@ def test_a_name_that_cannot_be_written_is_that_images_fault_alone(tmp_path: Path
     reason = json.loads((tmp_path / "bad" / "a.png.json").read_text())
     assert (reason["code"], reason["worker"], reason["input_digest"]) == ("cannot_write", "w", digest(b"data"))
     assert (tmp_path / "bad" / "a.png").read_bytes() == b"data"
+
+
+def test_two_inputs_keep_their_own_images_of_one_name_in_quarantine(tmp_path: Path, order: Order) -> None:
+    place, other = Files(tmp_path / "bad"), dataclasses.replace(order, input=str(tmp_path / "other"))
+    for _ in range(2):
+        put_into_quarantine(place, order, "sub/a.png", b"mine", Fault("corrupt_image", "It ends early."))
+        put_into_quarantine(place, other, "sub/a.png", b"theirs", Fault("corrupt_image", "It ends early."))
+    mine, theirs = sorted(place.names(), key=len)
+    assert (place.read(mine), place.read(theirs)) == (b"mine", b"theirs")
+    take_out_of_quarantine(place, other, "sub/a.png")
+    assert place.names() == [mine] == ["sub/a.png"]
+    take_out_of_quarantine(place, order, "sub/a.png")
+    assert not list((tmp_path / "bad" / "sub").iterdir())
 
 
 class Full(Files):
