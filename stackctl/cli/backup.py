@@ -156,7 +156,7 @@ def _table(found: dict[str, Any]) -> RenderableType:
     from rich.table import Table
 
     if not found["snapshots"]:
-        return "There is no snapshot yet. Take one with `stackctl backup`."
+        return f"There is no snapshot in {_escaped(found['repository'])} yet. Take one with `stackctl backup`."
     table = Table(box=None, pad_edge=False)
     for title in ("Snapshot", "Files", "Size", "New", "State", "Kept as"):
         table.add_column(
