@@ -2,8 +2,8 @@
 
 Without a revision it judges the live database.
 
-MLflow migrates an older database by itself when its server starts; a database of a newer MLflow it cannot read. The
-revisions it knows are the files of its migrations: reading them costs milliseconds, importing MLflow seconds.
+An older database can be brought to its schema; one of a newer MLflow it cannot read. The revisions it knows are the
+files of its migrations: reading them costs milliseconds, importing MLflow seconds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A change of MLflow's schema needs a way back: a snapshot is taken before a newer MLflow opens an older database."""
+"""A change of MLflow's schema needs a way back: a snapshot is taken before an older database is brought up to date."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any
 from stackctl.distribution import carried
 from stackctl.engines import Engine, Progress
 from stackctl.errors import StackctlError
+from stackctl.process import ProcessFailed
 from stackctl.stack import Stack
 
 FILE = "mlflow.json"
 
 
 def prepare_migration(stack: Stack, engine: Engine, progress: Progress, *, backup: bool = True) -> str | None:
-    """Take a snapshot if MLflow's start would migrate its database; return its id, or None where none was needed.
+    """Bring an older database of MLflow's to its schema, a snapshot first; return that one's id, or None without one.
 
     Args:
         stack: the stack that is about to start.
@@ -37,16 +38,24 @@ def prepare_migration(stack: Stack, engine: Engine, progress: Progress, *, backu
         )
     if judged["state"] != "older":
         return None
-    if not backup:
-        progress("schema", f"from {judged['revision']} to {judged['head']}, without a snapshot: there is no way back")
-        return None
-    from stackctl.lifecycle.fresh_snapshot import take_snapshot
+    change = f"from {judged['revision']} to {judged['head']}"
+    progress("schema", f"{change}: a snapshot first" if backup else f"{change}, and no snapshot is taken before")
+    snapshot = _snapshot(stack, engine, progress) if backup else None
+    engine.down()  # an older MLflow that still runs would write to a database that is replaced
+    try:
+        engine.run_once("mlflow", ["python", "-m", "stackctl.lifecycle.schema_worker"])
+    except ProcessFailed as error:
+        raise StackctlError(
+            f"MLflow's database could not be changed: {error.message}",
+            "It is as it was: the version of stackctl that it was used with still works with it.",
+        ) from error
+    progress("schema", f"changed {change}")
+    return snapshot
 
-    progress("schema", f"MLflow will change it from {judged['revision']} to {judged['head']}: a snapshot first")
-    if stack.settings.store.kind == "minio":
-        engine.prepare(progress)
-        engine.up(["store"], progress)
-    return take_snapshot(stack, engine, progress)
+
+def forget(stack: Stack) -> None:
+    """Have the next start look at the database's schema: another database takes its place."""
+    (stack.state / FILE).unlink(missing_ok=True)
 
 
 def remember(stack: Stack) -> None:
@@ -57,6 +66,15 @@ def remember(stack: Stack) -> None:
         fresh = file.with_name(f".{FILE}.new")
         fresh.write_text(json.dumps({"version": _pinned()}) + "\n")
         fresh.replace(file)
+
+
+def _snapshot(stack: Stack, engine: Engine, progress: Progress) -> str:
+    from stackctl.lifecycle.fresh_snapshot import take_snapshot
+
+    if stack.settings.store.kind == "minio":
+        engine.prepare(progress)
+        engine.up(["store"], progress)
+    return take_snapshot(stack, engine, progress)
 
 
 def _known(stack: Stack) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from stackctl.engines import Engine, Progress
 from stackctl.errors import MissingPrerequisite, StackctlError, Unhealthy, UsageError
-from stackctl.lifecycle import open_restore
+from stackctl.lifecycle import migration, open_restore
 from stackctl.lifecycle.up import up
 from stackctl.process import ProcessFailed
 from stackctl.stack import Stack
@@ -109,6 +109,7 @@ def _restore(stack: Stack, engine: Engine, snapshot: str | None, phases: _Phases
         phases.run("schema", lambda: _refuse_newer(engine, planned["revision"]))
     open_restore.begin(stack, planned["id"], only, word=which)
     phases.run("stop", lambda: _stop_writers(stack, engine, progress))
+    migration.forget(stack)
     applied = phases.run("apply", lambda: on_data(engine, "apply", which, only, progress, phases.notes))
     try:
         checked = phases.run("check", lambda: on_data(engine, "check", which, only, progress, phases.notes))

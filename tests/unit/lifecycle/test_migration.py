@@ -41,7 +41,12 @@ class OneOffs:
         if argv[2] == "stackctl.backup.run" and on_line:
             on_line(json.dumps({"event": "end", "status": "ok", "exit": 0, "snapshot": "20261114T050000Z-ab12"}))
             return Completed(tuple(argv), 0, "", "")
+        if argv[2] == "stackctl.lifecycle.schema_worker":
+            return Completed(tuple(argv), 0, "", "")
         return run([sys.executable, *argv[1:]], env={"STACKCTL_BACKUP_DATABASES": os.fspath(self.databases)})
+
+    def down(self) -> None:
+        self.asked.append("down")
 
 
 class Scene:
@@ -79,14 +84,15 @@ def newest() -> tuple[str, str]:
 def test_an_older_schema_gets_a_snapshot_before_mlflow_changes_it(small: Scene) -> None:
     small.has(newest()[1])
     assert small.prepare() == "20261114T050000Z-ab12"
-    assert small.engine.asked == ["stackctl.backup.restore_schema", "stackctl.backup.run"]
+    change = ["down", "stackctl.lifecycle.schema_worker"]
+    assert small.engine.asked == ["stackctl.backup.restore_schema", "stackctl.backup.run", *change]
 
 
 def test_without_a_snapshot_it_goes_on_only_when_told_so_and_says_it_loudly(small: Scene) -> None:
     small.has(newest()[1])
     assert small.prepare(backup=False) is None
-    assert small.engine.asked == ["stackctl.backup.restore_schema"]
-    assert "no way back" in small.told[-1]
+    assert small.engine.asked == ["stackctl.backup.restore_schema", "down", "stackctl.lifecycle.schema_worker"]
+    assert any("no snapshot is taken" in line for line in small.told)
 
 
 def test_a_database_of_a_newer_mlflow_is_not_opened(small: Scene) -> None:
