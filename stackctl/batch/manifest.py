@@ -119,6 +119,10 @@ _INSERT = (
     f"VALUES ({', '.join('CAST(? AS TEXT)' if column in _TEXT else '?' for column in _COLUMNS)})"
 )
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM records "  # noqa: S608 - our own column names
+_IS_BAD = (
+    "status = 'quarantined' AND EXISTS (SELECT 1 FROM latest "
+    "WHERE latest.name = records.name AND latest.stem = records.stem AND latest.record = records.id)"
+)
 _TEXT_AT = tuple(number for number, column in enumerate(_COLUMNS) if column in _TEXT)
 
 
@@ -236,7 +240,7 @@ class Manifest:
         made = "status = 'done' AND code <> 'unchanged'"
         row = self._one(
             f"SELECT count(*) FILTER (WHERE {made}), count(*) FILTER (WHERE code = 'unchanged'), "  # noqa: S608
-            "count(*) FILTER (WHERE status = 'quarantined'), "
+            f"count(*) FILTER (WHERE {_IS_BAD}), "
             + ", ".join(
                 f"ifnull(sum({column}) FILTER (WHERE {made}), 0)"
                 for column in ("pixels", "out_pixels", "seconds", "size", "output_size")
@@ -251,8 +255,8 @@ class Manifest:
         return self._records("WHERE run = ? ORDER BY seconds DESC, id LIMIT ?", (run, n))
 
     def quarantined(self, run: str) -> Iterator[Record]:
-        """Yield a run's records of images without a result."""
-        return self._stream("WHERE run = ? AND status = 'quarantined'", (run,))
+        """Yield a run's records of images without a result; one that came right later, as with ``--watch``, is none."""
+        return self._stream(f"WHERE run = ? AND {_IS_BAD}", (run,))
 
     def done(self, run: str, n: int) -> list[Record]:
         """Return at most ``n`` records of results that a run made, spread evenly over it."""

@@ -38,7 +38,7 @@ class Figures:
         skipped: inputs that earlier runs had done.
         quarantined: inputs without a result.
         known_bad: inputs that earlier runs put into quarantine.
-        left: inputs that were not tried to the end.
+        left: inputs that were not tried to the end; where the run finished, they were removed meanwhile.
         seconds: of the whole run.
         work_seconds: of all workers together.
         images_per_s: results made in a second of the run.

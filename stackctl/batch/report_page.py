@@ -69,7 +69,7 @@ def _cards(report: Report) -> str:
         (f"{figures.skipped + figures.unchanged:,}", "done before"),
         (f"{figures.quarantined:,}", "quarantined"),
         *([(f"{figures.known_bad:,}", "known to be bad")] if figures.known_bad else []),
-        *([(f"{figures.left:,}", "left")] if figures.left else []),
+        *([(f"{figures.left:,}", "removed meanwhile" if report.status == "ok" else "left")] if figures.left else []),
         (f"{figures.images_per_s:,.2f}", "images per second"),
         (f"{figures.out_pixels_per_s / 1e6:,.1f}", "megapixels written per second"),
         (_bytes(figures.out_bytes), f"written, from {_bytes(figures.in_bytes)}"),

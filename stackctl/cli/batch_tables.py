@@ -133,7 +133,7 @@ def report_table(run: Run, document: dict[str, Any]) -> RenderableType:
         ("unchanged", "unchanged"),
         ("skipped", "done before"),
         ("known_bad", "known to be bad"),
-        ("left", "left"),
+        ("left", "removed meanwhile" if document["status"] == "ok" else "left"),
     ):
         if figures[name]:
             sheet.row(title, counted(figures[name], "image"))

@@ -99,6 +99,8 @@ def test_a_run_is_summed_up_and_only_that_run(manifest: Manifest) -> None:
     assert len(manifest.done("R1", 100)) == 10
     assert manifest.summary("R3").done == 0
     assert manifest.done("R3", 3) == []
+    manifest.append([replace(record, name="half.png", stem="half_out") for record in (BAD, DONE)])
+    assert manifest.summary("R1").quarantined == len(list(manifest.quarantined("R1"))) == 1
 
 
 def test_a_run_is_exported_as_lines_of_json(manifest: Manifest, tmp_path: Path) -> None:
