@@ -61,6 +61,8 @@ def route(stack: Stack, source: str | None, target: str | None) -> Route:
     for place in (push, source):
         _must_be_there(place, data)
     _must_be_apart(source, target)
+    if push and pull:  # in the store they are apart, wherever they are here
+        _must_be_apart(os.path.realpath(push), os.path.realpath(pull))
     quarantine = str(data / "quarantine") if plain else f"s3://{buckets.quarantine}"
     return Route(source, target, quarantine, push, pull, (data / "quarantine") if pull else None)
 

@@ -21,7 +21,7 @@ from stackctl import process
 from stackctl.batch.listing import Settled
 from stackctl.batch.runs import Run
 from stackctl.errors import StackctlError
-from stackctl.lifecycle.batch_places import Route
+from stackctl.lifecycle.batch_places import HOST, Route
 from stackctl.store.errors import NoSpace, StoreGone
 from stackctl.store.files import Files
 from stackctl.store.places import Listed, Place, open_place
@@ -50,6 +50,8 @@ def push(
 ) -> int:
     """Bring a folder's images that are new or changed into the store; return how many.
 
+    Where the URL only stands for the folder, images that are gone from the folder are deleted there too.
+
     Args:
         stack: whose store.
         folder: of this machine.
@@ -59,8 +61,11 @@ def push(
         settled: what earlier calls saw, where only those are brought that have not changed since the last one.
     """
     here = Files(folder)
+    there = open_place(url, stack)
+    if settled is None and f"/{HOST}/" in url:
+        _forget_gone(here, there)
     images = here.list() if settled is None else settled.filter(here.list())
-    return _bring(here, open_place(url, stack), images, _record(records, f"{folder} > {url}"), folder.name, progress)
+    return _bring(here, there, images, _record(records, f"{folder} > {url}"), folder.name, progress)
 
 
 def pull(stack: Stack, url: str, folder: Path, records: Path, progress: Progress) -> int:
@@ -68,6 +73,18 @@ def pull(stack: Stack, url: str, folder: Path, records: Path, progress: Progress
     there = open_place(url, stack)
     folder.mkdir(parents=True, exist_ok=True)
     return _bring(there, Files(folder), there.list(), _record(records, f"{url} > {folder}"), folder.name, progress)
+
+
+def _forget_gone(source: Place, copy: Place) -> None:
+    """Delete what was brought earlier and is gone from its folder: the next run would work on it for ever."""
+    with contextlib.closing(sqlite3.connect("")) as base:  # on disk, and gone when closed
+        base.execute("CREATE TABLE here (name BLOB PRIMARY KEY) WITHOUT ROWID")
+        base.executemany(
+            "INSERT OR IGNORE INTO here VALUES (?)", ((os.fsencode(image.name),) for image in source.list())
+        )
+        for image in copy.list():
+            if base.execute("SELECT 1 FROM here WHERE name = ?", (os.fsencode(image.name),)).fetchone() is None:
+                copy.delete(image.name)
 
 
 def _bring(source: Place, target: Place, images: Iterable[Listed], record: Path, subject: str, tell: Progress) -> int:

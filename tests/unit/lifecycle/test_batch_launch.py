@@ -139,6 +139,18 @@ def test_what_cannot_work_is_refused_with_what_to_type_instead(
     assert said in refused(stack, **options).message
 
 
+@pytest.mark.parametrize("output", ["photos", "photos/large", "link"])
+def test_under_docker_too_results_never_go_among_the_inputs(containers: Stack, output: str, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (tmp_path / "link").symlink_to(photos)
+    with pytest.raises(UsageError, match=r"the same|lies in the input"):
+        route(containers, str(photos), str(tmp_path / output))
+    (containers.home / "data" / "inbound").mkdir(parents=True)
+    with pytest.raises(UsageError, match="the same"):
+        route(containers, None, str(containers.home / "data" / "inbound"))
+
+
 def test_a_place_that_a_run_writes_to_at_this_moment_is_refused_by_that_runs_name(stack: Stack) -> None:
     run = runs_of(stack).create()
     held = hold(run.folder)

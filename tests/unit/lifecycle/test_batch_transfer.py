@@ -12,6 +12,7 @@ from stackctl.batch.runs import Runs
 from stackctl.lifecycle.batch_places import Route
 from stackctl.lifecycle.batch_transfer import Carrier, pull, push, remember_route, route_of
 from stackctl.stack import Stack
+from stackctl.store.places import open_place
 
 
 @pytest.fixture
@@ -47,6 +48,18 @@ def test_only_images_that_are_new_or_changed_are_brought(stack: Stack, photos: P
     (there / "sub" / "b.jpg").unlink()
     assert bring() == 2
     assert (there / "a.png").read_bytes() == b"another photo"
+
+
+def test_an_image_that_was_renamed_leaves_no_ghost_where_the_store_only_stands_for_its_folder(
+    stack: Stack, photos: Path, tmp_path: Path
+) -> None:
+    for url in ("s3://backup/.host/0123", "s3://inbound"):
+        push(stack, photos, url, tmp_path / "records", silent)
+    (photos / "a.png").rename(photos / "z.png")
+    for url in ("s3://backup/.host/0123", "s3://inbound"):
+        push(stack, photos, url, tmp_path / "records", silent)
+    assert open_place("s3://backup/.host/0123", stack).names() == ["sub/b.jpg", "z.png"]
+    assert open_place("s3://inbound", stack).names() == ["a.png", "sub/b.jpg", "z.png"]  # others bring images there too
 
 
 def test_while_files_arrive_only_those_that_stand_still_are_brought(stack: Stack, photos: Path, tmp_path: Path) -> None:
