@@ -65,7 +65,8 @@ class References:
 def versions_in(database: Path, where: str, found: References) -> None:
     """Note what the registered versions in a database were made from, by run, by logged model and by location."""
     with _reading(database) as connection:
-        models = {str(row[0]) for row in connection.execute("SELECT model_id FROM logged_models")}
+        logged = connection.execute("SELECT model_id FROM logged_models") if _has_models(connection) else ()
+        models = {str(row[0]) for row in logged}
         runs = {str(row[0]) for row in connection.execute("SELECT run_uuid FROM runs")}
         rows = connection.execute(
             "SELECT name, version, run_id, source, storage_location FROM model_versions WHERE current_stage != ?",
@@ -87,6 +88,8 @@ def active_in(database: Path, where: str, found: References) -> None:
             ("model", "SELECT model_id FROM logged_models WHERE lifecycle_stage = 'active'"),
             ("experiment", "SELECT experiment_id FROM experiments WHERE lifecycle_stage = 'active'"),
         ):
+            if kind == "model" and not _has_models(connection):
+                continue
             for (identity,) in connection.execute(query):
                 found.add(kind, str(identity), f"it is not deleted{where}")
 
@@ -153,6 +156,11 @@ def _experiments_in_use(database: Path) -> dict[str, str]:
             for experiment, identity in connection.execute(query):
                 used.setdefault(str(experiment), f"the {kind} {identity} in it is not deleted")
     return used
+
+
+def _has_models(connection: sqlite3.Connection) -> bool:
+    """Return whether a database knows logged models: that of a snapshot from before a change of schema may not."""
+    return bool(connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'logged_models'").fetchone())
 
 
 def _days(period: timedelta) -> str:

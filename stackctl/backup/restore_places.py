@@ -93,9 +93,15 @@ def find(live: Repository, word: str | None) -> Snapshot:
         right = [each for each in live.snapshots() if each.id not in damaged]
         proven = [each for each in right if each.id in verified]
         return [live.find(), *right, *proven][-1]
-    if "/" not in word:
-        return live.find(word)
-    folder = Path(word)
+    return snapshot_in(Path(word)) if "/" in word else live.find(word)
+
+
+def snapshot_in(folder: Path) -> Snapshot:
+    """Return the snapshot whose folder this is.
+
+    Raises:
+        UsageError: it is none.
+    """
     if not (folder / HEADER).is_file():
         raise UsageError(f"{folder} is no folder of a snapshot: it has no {HEADER}.", "Name REPOSITORY/snapshots/ID.")
     return Snapshot.load(folder)

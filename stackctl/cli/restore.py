@@ -74,22 +74,25 @@ def _undo(screen: Terminal) -> None:
 
 def _same(screen: Terminal, snapshot: str | None, only: str | None) -> None:
     from stackctl.lifecycle.open_restore import going_on
+    from stackctl.lifecycle.restore import meant
     from stackctl.lifecycle.restore import restore as bring_back
 
     stack, engine = screen.engine()
     snapshot, only = going_on(stack, snapshot, only)
     what = {None: "everything", "db": "the databases", "objects": "all objects", "outbound": "the results"}[only]
-    named = f"the snapshot {snapshot}" if snapshot else "the newest verified snapshot"
-    screen.note(f"This replaces {what} of {stack.name} by what {named} has.")
+    with screen.progress() as progress:
+        identity = meant(engine, snapshot, progress)
+    screen.note(f"This replaces {what} of {stack.name} by what the snapshot {identity} has.")
     screen.confirm(f"Type {stack.name} to restore", stack.name)
     with screen.progress() as progress:
-        done = bring_back(stack, engine, snapshot, progress, only=only)
+        done = bring_back(stack, engine, snapshot or identity, progress, only=only)
     _print(screen, done)
 
 
 def _elsewhere(
     screen: Terminal, snapshot: str | None, only: str | None, into: Path, engine_name: str | None, *, new: bool
 ) -> None:
+    from stackctl.lifecycle.restore import meant
     from stackctl.lifecycle.restore_elsewhere import into_folder, into_stack, new_stack_from
     from stackctl.stack.stack import SETTINGS_FILE
 
@@ -101,11 +104,16 @@ def _elsewhere(
             print_json(written)
         screen.note(f"{written['files']} files of {written['snapshot']} are in {into}.")
         return
+    if not new:
+        with screen.progress() as progress:
+            identity = meant(engine, snapshot, progress)
+        snapshot, name = snapshot or identity, into.resolve().name
+        screen.note(f"This replaces what is in {into} by what the snapshot {identity} has.")
+        screen.confirm(f"Type {name} to replace what is in that stack", name)
     with screen.progress() as progress:
         if new:
             done = new_stack_from(engine, snapshot, into, progress, engine_name=engine_name)
         else:
-            screen.confirm(f"Type {into.name} to replace what is in that stack", into.name)
             done = into_stack(engine, snapshot, into, progress, only=only)
     _print(screen, done)
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from stackctl.backup.restore_places import snapshot_in
 from stackctl.engines import Engine, Progress
 from stackctl.errors import MissingPrerequisite, StackctlError, Unhealthy, UsageError
 from stackctl.lifecycle import migration, open_restore
@@ -133,6 +134,17 @@ def _restore(stack: Stack, engine: Engine, snapshot: str | None, phases: _Phases
         seconds=phases.seconds,
         notes=tuple(phases.notes),
     )
+
+
+def meant(engine: Engine, snapshot: str | None, progress: Progress) -> str:
+    """Return the id of the snapshot that a person means, as ``restore`` takes it; nothing is changed.
+
+    Raises:
+        UsageError: there is no such snapshot.
+    """
+    if snapshot is not None and "/" in snapshot:
+        return snapshot_in(Path(snapshot)).id
+    return str(on_data(engine, "find", snapshot, None, progress)["id"])
 
 
 def undo(stack: Stack, engine: Engine, progress: Progress) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from typing import Any
 from stackctl.backup.manifest import sha256_of
 from stackctl.backup.repository import Snapshot
 from stackctl.backup.restore_files import FolderPlace
+from stackctl.backup.restore_places import snapshot_in
 from stackctl.engines import Engine, Progress, engine_of
 from stackctl.errors import StackctlError, UsageError
-from stackctl.lifecycle.restore import Restored, on_data, restore
+from stackctl.lifecycle.restore import Restored, meant, restore
 from stackctl.stack import Stack
 from stackctl.stack.stack import SETTINGS_FILE
 
@@ -157,12 +158,12 @@ def on_this_machine(engine: Engine, snapshot: str | None, progress: Progress) ->
         UsageError: there is no such snapshot.
     """
     if snapshot is not None and "/" in snapshot:
-        yield Snapshot.load(Path(snapshot))
+        yield snapshot_in(Path(snapshot))
         return
-    planned = on_data(engine, "find", snapshot, None, progress)
+    identity = meant(engine, snapshot, progress)
     with tempfile.TemporaryDirectory(prefix="stackctl-snapshot-") as scratch:
-        progress("snapshot", str(planned["id"]))
-        folder = engine.snapshot_out(str(planned["id"]), Path(scratch))
+        progress("snapshot", identity)
+        folder = engine.snapshot_out(identity, Path(scratch))
         try:
             yield Snapshot.load(folder)
         finally:

@@ -17,11 +17,13 @@ def cli(tmp_path: Path) -> Cli:
 def test_options_that_need_another_one_say_which(cli: Cli) -> None:
     assert "Add --into DIR" in cli.fails(2, "restore", "--new-stack")
     assert "Add --new-stack" in cli.fails(2, "restore", "--engine", "docker")
-    assert "nobody is there to ask" in cli.fails(2, "restore")
 
 
 def test_without_a_snapshot_there_is_nothing_to_restore_and_nothing_is_stopped(cli: Cli) -> None:
-    assert "There is no snapshot in" in cli.fails(2, "restore", "--yes")
+    for words in (("restore", "--yes"), ("restore",), ("restore", "20260101"), ("restore", "no/such/folder")):
+        said = cli.fails(2, *words)
+        assert "There is no snapshot in" in said or "no/such/folder is no folder of a snapshot" in said
+        assert "This replaces" not in said, "nobody is asked about a snapshot that is not there"
     assert "No restore is open here" in cli.fails(1, "restore", "--undo")
     assert cli.folder is not None
     assert not (cli.folder / ".stackctl" / "restore.json").exists()
