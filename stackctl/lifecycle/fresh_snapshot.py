@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from stackctl.backup.freshness import read
 from stackctl.engines import Engine, Progress
 from stackctl.errors import StackctlError, Unhealthy
-from stackctl.lifecycle.backup import run_backup
+from stackctl.lifecycle.backup import ask, run_backup
 from stackctl.models.rest import Rest
 from stackctl.stack import Stack
 
@@ -26,10 +26,17 @@ def ensure_snapshot(stack: Stack, engine: Engine, progress: Progress) -> str:
         known = read(rest, stack.name, FRESH)
     finally:
         rest.close()
-    if known.snapshot and known.newest_verified and datetime.now(UTC) - known.newest_verified < FRESH:
+    young = known.newest_verified is not None and datetime.now(UTC) - known.newest_verified < FRESH
+    if young and known.snapshot in _right(stack, engine):
         progress("snapshot", f"{known.snapshot} is fresh and verified")
-        return known.snapshot
+        return str(known.snapshot)
     return take_snapshot(stack, engine, progress)
+
+
+def _right(stack: Stack, engine: Engine) -> set[str]:
+    """Return the snapshots that the repository has and knows to be right: MLflow may remember one that is lost."""
+    listed = ask(stack, engine, ["list"])["snapshots"]
+    return {str(each["id"]) for each in listed if each["verified"] and not each["damaged"]}
 
 
 def take_snapshot(stack: Stack, engine: Engine, progress: Progress) -> str:
