@@ -23,6 +23,8 @@ OPEN = ".stackctl-restoring"
 """File in a folder that says that a restore into it has not ended."""
 CARRIED = ("model", "serving", "deploy", "batch")
 """Settings that a new stack takes over from the snapshot's; ports, paths and targets are its own."""
+NOT_CARRIED = ("target", "copies", "ping_url", "drill_schedule")
+"""What it does not take over of ``backup``: two stacks that share these would take each other's snapshots for theirs."""
 _PARTS: dict[str | None, tuple[str, ...]] = {
     None: ("",),
     "db": ("db/",),
@@ -143,6 +145,8 @@ def make_stack(
     for section in CARRIED:
         if section in saved:
             settings[section] = saved[section]
+    backup = saved.get("backup") or {}
+    settings["backup"].update({name: value for name, value in backup.items() if name not in NOT_CARRIED})
     for section, values in (changed or {}).items():
         settings[section].update(values)
     yaml.width = 200

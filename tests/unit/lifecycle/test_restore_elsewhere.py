@@ -101,12 +101,14 @@ def test_a_new_stack_takes_over_what_a_person_set_but_no_port_and_no_target(smal
     text = text.replace("packages: []", "packages: [scikit-learn==1.7.2]").replace(
         "target: null", "target: /srv/backups"
     )
+    text = text.replace("include: [", "include: [datasets, ").replace("keep_last: 2", "keep_last: 9")
     (saved / "stack.yaml").write_text(text)
     made = make_stack(small.snapshot, tmp_path / "second", "docker", silent, changed={"backup": {"schedule": None}})
     settings = made.settings
     assert settings.serving.packages == ("scikit-learn==1.7.2",)
     assert (settings.name, settings.engine, settings.store.kind) == ("second", "docker", "minio")
     assert (settings.backup.target, settings.backup.schedule) == (None, None)
+    assert (settings.backup.include[0], settings.backup.keep_last) == ("datasets", 9)
     assert "# How the services run" in (made.home / "stack.yaml").read_text(), "its comments stay"
 
 
