@@ -156,6 +156,7 @@ def test_a_program_gets_every_event_on_a_line_of_its_own(capsys: pytest.CaptureF
     assert [json.loads(line) for line in capsys.readouterr().err.splitlines()] == EVENTS
 
 
+@pytest.mark.serial
 def test_interrupts_are_handed_over_one_by_one_and_end_nothing_by_themselves() -> None:
     import os
     import signal
