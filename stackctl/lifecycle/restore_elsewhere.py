@@ -24,7 +24,7 @@ OPEN = ".stackctl-restoring"
 CARRIED = ("model", "serving", "deploy", "batch")
 """Settings that a new stack takes over from the snapshot's; ports, paths and targets are its own."""
 NOT_CARRIED = ("target", "copies", "ping_url", "drill_schedule")
-"""What it does not take over of ``backup``: two stacks that share these would take each other's snapshots for theirs."""
+"""What it does not take over of ``backup``: two stacks would take each other's snapshots for theirs."""
 _PARTS: dict[str | None, tuple[str, ...]] = {
     None: ("",),
     "db": ("db/",),
