@@ -92,14 +92,25 @@ class OpenVinoBackend:
         key = (channels, deep)
         with self._lock:
             if key not in self._compiled:
-                import openvino
-
                 try:
-                    whole = _levels_to_levels(self._model, channels, deep=deep)
-                    self._compiled[key] = openvino.Core().compile_model(whole, "CPU", dict(self._properties))
+                    self._compiled[key] = _compiled(
+                        _levels_to_levels(self._model, channels, deep=deep), self._properties
+                    )
                 except RuntimeError as error:
                     raise BackendError(f"OpenVINO could not compile the network: {error}") from error
             return self._compiled[key]
+
+
+def _compiled(model: Any, properties: Mapping[str, Any]) -> Any:
+    """Return the model compiled, without the cache where that cannot be used: it may be full, or another user's."""
+    import openvino
+
+    try:
+        return openvino.Core().compile_model(model, "CPU", dict(properties))
+    except RuntimeError:
+        if "CACHE_DIR" not in properties:
+            raise
+    return openvino.Core().compile_model(model, "CPU", {**properties, "CACHE_DIR": ""})
 
 
 def _properties(precision: BackendPrecision, threads: int, cache_dir: Path | None) -> Mapping[str, Any]:

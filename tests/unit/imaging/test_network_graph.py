@@ -220,3 +220,14 @@ def test_compiled_networks_are_kept_in_the_cache_folder(starter: Path, tmp_path:
     assert kept
     assert {file.name for file in tmp_path.iterdir()} == kept
     assert np.array_equal(first, again)
+
+
+def test_a_cache_that_cannot_be_used_costs_time_but_no_image(starter: Path, tmp_path: Path) -> None:
+    tile = np.zeros((8, 8, 3), np.uint8)
+    path = starter / "v1" / "network.onnx"
+    first = Network.load(path, cache_dir=tmp_path, threads=1).infer(tile)
+    for kept in list(tmp_path.iterdir()):  # as one that belongs to another user: neither read nor removed
+        kept.unlink()
+        (kept / "in the way").mkdir(parents=True)
+
+    assert np.array_equal(first, Network.load(path, cache_dir=tmp_path, threads=1).infer(tile))
