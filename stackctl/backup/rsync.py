@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
@@ -87,8 +88,10 @@ def copy_tree(
                 continue
             lines = [line for line in error.completed.stdout.splitlines() if not _ITEM.match(line)]
             text = " ".join(lines[-3:])
+            unreadable = "Permission denied" in text
             raise StackctlError(
-                f"rsync could not copy {source} (status {error.completed.returncode}): {text}", None
+                f"rsync could not copy {source} (status {error.completed.returncode}): {text}",
+                f"Backups run as user {os.getuid()}: let that user read it (chmod a+rX)." if unreadable else None,
             ) from error
         else:
             return

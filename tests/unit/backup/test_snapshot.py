@@ -205,6 +205,19 @@ def test_an_rsync_that_fails_is_a_failure(tmp_path: Path) -> None:
         rsync.copy_tree(tmp_path / "source", tmp_path / "target", [])
 
 
+def test_a_file_that_may_not_be_read_is_named_with_what_lets_it_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = tmp_path / "bin" / "rsync"
+    fake.parent.mkdir()
+    fake.write_text("#!/bin/sh\necho 'rsync: failed to open \"/photos/a.png\": Permission denied (13)'; exit 23\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", str(fake.parent), prepend=os.pathsep)
+    with pytest.raises(StackctlError, match=r"a\.png") as caught:
+        rsync.copy_tree(tmp_path, tmp_path / "target", [])
+    assert f"user {os.getuid()}" in str(caught.value.hint)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk takes root")
 def test_a_target_that_is_full_or_becomes_full_says_so_and_keeps_the_snapshot_before(backed: Backed) -> None:
     disk = backed.repository.root
