@@ -10,6 +10,7 @@ from typing import Any
 
 from stackctl.engines import Engine
 from stackctl.errors import MissingPrerequisite, StackctlError, Unhealthy, UsageError
+from stackctl.lifecycle.open_restore import refuse_half
 from stackctl.process import ProcessFailed
 from stackctl.stack import Stack
 
@@ -38,12 +39,14 @@ class ScheduleReport:
         return {"declared": self.declared, "live": self.live, "agrees": self.problem is None, "problem": self.problem}
 
 
-def run_backup(_stack: Stack, engine: Engine, heard: Heard = lambda _event: None) -> dict[str, Any]:
+def run_backup(stack: Stack, engine: Engine, heard: Heard = lambda _event: None) -> dict[str, Any]:
     """Take a backup now and return its last event.
 
     Raises:
-        StackctlError: it failed; the exit code is that of the error where the data is.
+        StackctlError: it failed; the exit code is that of the error where the data is. Or a restore is half done:
+            a snapshot of that would be the newest one.
     """
+    refuse_half(stack)
     return _done(engine, ["python", "-m", "stackctl.backup.run"], "end", heard)
 
 

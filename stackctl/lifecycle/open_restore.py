@@ -84,16 +84,16 @@ def sentence(stack: Stack) -> str | None:
 
 
 def refuse_half(stack: Stack) -> None:
-    """Refuse to start services on data that an interrupted restore left between two states.
+    """Refuse to start services on data that a restore left between two states, or to take a snapshot of it.
 
     Raises:
-        StackctlError: a restore was interrupted while it put data into place.
+        StackctlError: a restore is putting data into place, or was interrupted then.
     """
     found = _read(stack)
     if found is not None and found["state"] == "applying":
         raise StackctlError(
-            f"A restore of the snapshot {found['snapshot']} was interrupted.",
-            "`stackctl restore` again finishes it; `stackctl restore --undo` goes back.",
+            f"A restore of the snapshot {found['snapshot']} has not ended.",
+            "If it was interrupted, `stackctl restore` finishes it; `stackctl restore --undo` goes back.",
         )
 
 

@@ -13,6 +13,7 @@ import pytest
 from stackctl.backup.freshness import Freshness
 from stackctl.engines import Engine
 from stackctl.errors import MissingPrerequisite, StackctlError, Unhealthy
+from stackctl.lifecycle import open_restore
 from stackctl.lifecycle.backup import ask, compare, run_backup
 from stackctl.lifecycle.backup_status import report
 from stackctl.process import Completed, ProcessFailed
@@ -66,6 +67,15 @@ def test_what_fails_there_fails_here_with_the_same_words_and_exit_code(
     with pytest.raises(kind, match="No rsync") as raised:
         run_backup(stack_of(tmp_path), engine(status, end))
     assert (raised.value.code, raised.value.hint) == (status, "Install it.")
+
+
+def test_half_a_restore_is_not_backed_up(tmp_path: Path) -> None:
+    stack = stack_of(tmp_path)
+    open_restore.begin(stack, "OLD")
+    with pytest.raises(StackctlError, match="restore of the snapshot OLD has not ended"):
+        run_backup(stack, engine(0, {"event": "end", "snapshot": "X"}))
+    open_restore.applied(stack)
+    assert run_backup(stack, engine(0, {"event": "end", "snapshot": "X"}))["snapshot"] == "X"
 
 
 def test_a_command_that_is_killed_is_an_error_and_never_a_success(tmp_path: Path) -> None:

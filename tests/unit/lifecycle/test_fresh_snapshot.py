@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -47,5 +48,5 @@ def test_a_snapshot_that_mlflow_remembers_counts_only_while_the_repository_has_i
     (tmp_path / "stack.yaml").write_text("name: mine\n")
     with mlflow.served() as address:
         variables = {"STACKCTL_NAME": "mine", "STACKCTL_MODEL": "m", "MLFLOW_TRACKING_URI": address}
-        stack = Stack(Stack.from_folder(tmp_path).settings, Stack.from_env(variables).endpoints)
+        stack = replace(Stack.from_folder(tmp_path), endpoints=Stack.from_env(variables).endpoints)
         assert ensure_snapshot(stack, cast("Engine", Keeping(*there)), lambda _subject, _what: None) == used
