@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stackctl.cli.batch_tables import Sheet
 from stackctl.cli.completion import complete_batch_models
 from stackctl.cli.output import Terminal, terminal
 
@@ -103,13 +104,9 @@ def _do(context: typer.Context, experiment: str, step: Callable[[Steps], dict[st
 
 def _show(screen: Terminal, answer: dict[str, Any]) -> None:
     def table() -> Any:
-        from rich.table import Table
-        from rich.text import Text
-
-        grid = Table.grid(padding=(0, 2))
+        sheet = Sheet()
         for name, value in answer.items():
-            for line in value if isinstance(value, list) else [value]:
-                grid.add_row(name.replace("_", " "), Text(str(line)))
-        return grid
+            sheet.row(name.replace("_", " "), "\n".join(map(str, value)) if isinstance(value, list) else str(value))
+        return sheet.text()
 
     screen.data({"schema_version": 1, **answer}, table)

@@ -31,7 +31,7 @@ COLORS = {
 }
 
 
-class _Sheet:
+class Sheet:
     """Titles and values below each other; a long value is never cut."""
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ def runs_table(runs: Sequence[tuple[Run, RunState]]) -> RenderableType:
 def state_table(run: Run, state: RunState) -> RenderableType:
     """Return what is known of one run."""
     order = run.order()
-    sheet = _Sheet()
+    sheet = Sheet()
     sheet.row("run", run.id)
     sheet.row("state", state.phase, COLORS[state.phase])
     if state.message:
@@ -98,7 +98,7 @@ def state_table(run: Run, state: RunState) -> RenderableType:
 def plan_table(run: Run, state: RunState) -> RenderableType:
     """Return what a run would do."""
     order = run.order()
-    sheet = _Sheet()
+    sheet = Sheet()
     sheet.row("to do", f"{counted(state.pending, 'image')}, about {pixels(state.pixels)}")
     sheet.row("done before", f"{state.skipped:,}")
     if state.known_bad:
@@ -125,7 +125,7 @@ def _model(order: dict[str, Any]) -> str:
 
 def report_table(run: Run, document: dict[str, Any]) -> RenderableType:
     """Return a report, as ``report.json`` has it."""
-    figures, sheet = document["figures"], _Sheet()
+    figures, sheet = document["figures"], Sheet()
     sheet.row("run", f"{run.id}, {ENDS.get(document['status'], document['status'])} after {clock(figures['seconds'])}")
     speed = f"{figures['images_per_s']:.2f} images/s, {pixels(figures['pixels_per_s'])}/s"
     sheet.row("done", counted(figures["done"], "image") + (f" ({speed})" if figures["done"] else ""))

@@ -18,6 +18,7 @@ from stackctl.batch.events import EventLog
 from stackctl.batch.runs import Run, Runs, RunState
 from stackctl.cli.app import app
 from stackctl.cli.batch_progress import ProgressStyle, figures, opening, printable, watch
+from stackctl.cli.batch_steps import _show
 from stackctl.cli.output import Terminal
 from stackctl.errors import StackctlError
 
@@ -177,6 +178,12 @@ def test_interrupts_are_handed_over_one_by_one_and_end_nothing_by_themselves() -
     assert watch(Terminal(quiet=True), events(), ProgressStyle.AUTO, on_interrupt=interrupted).phase == "done"
     assert numbers == [1, 2]
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_files_that_the_next_step_needs_are_never_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    files = [f"/{'a-long-folder/' * 9}{number:04}.json" for number in (1, 2)]
+    _show(Terminal(), {"known_bad": 0, "files": files})
+    assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()] == ["0", *files]
 
 
 def test_figures_are_said_as_a_person_reads_them() -> None:
