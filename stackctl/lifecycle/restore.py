@@ -116,7 +116,8 @@ def _restore(stack: Stack, engine: Engine, snapshot: str | None, phases: _Phases
         checked = phases.run("check", lambda: on_data(engine, "check", which, only, progress, phases.notes))
         _refuse_broken(planned["id"], checked["problems"])
         open_restore.applied(stack)
-        phases.run("start", lambda: up(stack, engine, progress, backup=False))  # the snapshot is there
+        own = planned["revision"] is None  # a database from the snapshot needs no other snapshot
+        phases.run("start", lambda: up(stack, engine, progress, backup=own))
         production, golden, schema = phases.run("golden", lambda: _proven(stack, engine, planned, progress))
     except Unhealthy as error:
         raise Unhealthy(error.message, UNDO) from error

@@ -14,7 +14,7 @@ from stackctl.backup.repository import Snapshot
 from stackctl.backup.restore_files import FolderPlace
 from stackctl.backup.restore_places import snapshot_in
 from stackctl.engines import Engine, Progress, engine_of
-from stackctl.errors import StackctlError, UsageError
+from stackctl.errors import StackctlError, Unhealthy, UsageError
 from stackctl.lifecycle.restore import Restored, meant, restore
 from stackctl.stack import Stack
 from stackctl.stack.stack import SETTINGS_FILE
@@ -76,7 +76,9 @@ def into_stack(
     other = engine_of(target)
     with on_this_machine(engine, snapshot, progress) as found:
         other.prepare(progress)
-        return restore(target, other, other.snapshot_in(found.folder), progress, only=only)
+        way_back = f"`stackctl -C {folder} restore --undo` goes back; the same command goes on."
+        with _hinting(way_back):
+            return restore(target, other, other.snapshot_in(found.folder), progress, only=only)
 
 
 def new_stack_from(
@@ -95,7 +97,8 @@ def new_stack_from(
             (folder / OPEN).write_text(f"{found.id}\n")
         other = engine_of(made)
         other.prepare(progress)
-        done = restore(made, other, other.snapshot_in(found.folder), progress)
+        with _hinting(f"The same command goes on; the new stack's ports are in {folder / SETTINGS_FILE}."):
+            done = restore(made, other, other.snapshot_in(found.folder), progress)
         (folder / OPEN).unlink()
         return done
 
@@ -173,6 +176,15 @@ def on_this_machine(engine: Engine, snapshot: str | None, progress: Progress) ->
         finally:
             if folder.is_relative_to(scratch):
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _hinting(hint: str) -> Iterator[None]:
+    """Say what to type next about the other stack: a restore itself speaks of the one that it was asked for in."""
+    try:
+        yield
+    except Unhealthy as error:
+        raise Unhealthy(error.message, hint) from error
 
 
 def _parts(snapshot: Snapshot, only: str | None) -> tuple[str, ...]:

@@ -29,5 +29,14 @@ def test_without_a_snapshot_there_is_nothing_to_restore_and_nothing_is_stopped(c
     assert not (cli.folder / ".stackctl" / "restore.json").exists()
 
 
+def test_no_backup_is_warned_of_loudly(cli: Cli) -> None:
+    assert cli.folder is not None
+    note = cli.folder / ".stackctl" / "restore.json"
+    note.parent.mkdir(exist_ok=True)
+    note.write_text('{"snapshot": "ID", "only": null, "state": "applying"}')  # nothing starts on half a restore
+    assert "there is no way back" in cli.fails(1, "up", "--no-backup", "--quiet")
+    assert "what is deleted now is gone for good" in cli.fails(2, "gc", "--no-backup", "--quiet")
+
+
 def test_gc_without_mlflow_deletes_nothing_because_no_snapshot_can_be_found_or_taken(cli: Cli) -> None:
     assert "MLflow cannot be reached" in cli.fails(3, "gc", "--yes")
