@@ -6,7 +6,7 @@ It is judged by those who read, never by the scheduler: a scheduler that is gone
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -170,6 +170,8 @@ def judge(record: Record, max_age: timedelta, now: datetime) -> Freshness:
         return Freshness(problem=f"MLflow has no experiment {EXPERIMENT}: nothing tells when the last backup was")
     last = next((told for told in record.told if told.kind == "backup"), None)
     newest = newest_verified(record.told, now)
+    if last is not None and newest is not None and _is_later(newest, last, record.told):
+        last = replace(last, at=newest.taken_at or newest.at, outcome="verified", error=None)
     known = Freshness(
         newest.taken_at if newest else None,
         newest.snapshot if newest else None,
@@ -186,6 +188,12 @@ def judge(record: Record, max_age: timedelta, now: datetime) -> Freshness:
     return Freshness(
         known.newest_verified, known.snapshot, known.last_run, known.last_outcome, known.since, problem, note
     )
+
+
+def _is_later(newest: Told, last: Told, told: Sequence[Told]) -> bool:
+    """Return whether the newest snapshot came after the last run that is known: a restored database forgot its own."""
+    forgotten = all(each.kind != "backup" or each.snapshot != newest.snapshot for each in told)
+    return forgotten and newest.taken_at is not None and newest.taken_at > last.at
 
 
 def read(rest: Rest, stack: str, max_age: timedelta, now: datetime | None = None) -> Freshness:

@@ -63,6 +63,17 @@ def test_a_fresh_one_is_fine_and_an_old_one_an_alarm(mlflow: MemoryRuns) -> None
     assert not late.fresh
 
 
+def test_a_failure_before_the_newest_snapshot_is_not_the_last_run_though_a_restore_forgot_the_one_after_it(
+    mlflow: MemoryRuns,
+) -> None:
+    found = asked(mlflow, backup(ago(days=2), "failed"))
+    assert found.last_outcome == "failed"
+    reminded = Told(NOW, "verify", "verified", "after", ago(days=1))
+    found = asked(mlflow, reminded)
+    assert (found.last_outcome, found.last_run, found.note) == ("verified", ago(days=1), None)
+    assert asked(mlflow, backup(ago(hours=1), "failed")).last_outcome == "failed"
+
+
 def test_backups_that_fail_are_noted_and_count_for_nothing(mlflow: MemoryRuns) -> None:
     found = asked(mlflow, backup(ago(days=9)), backup(ago(hours=1), "failed"))
     assert found.problem is not None
