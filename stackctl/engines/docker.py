@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -111,13 +112,19 @@ class DockerEngine(DockerBatch, DockerSnapshots):
                     yield f"{found['service']} | {found['line']}" if found else line
 
     def holdings(self, *, backups: bool = True) -> list[str]:
-        """Return the containers, volumes and networks of the stack's project; ``backups``: that of snapshots too."""
-        return self._project.holdings(backups=backups)
+        """Return the containers, volumes, networks and batches of the stack; ``backups``: that of snapshots too."""
+        batches = [f"folder {self._batches} (what batches leave)"] if self._batches.is_dir() else []
+        return [*self._project.holdings(backups=backups), *batches]
 
     def destroy(self, *, backups: bool = True) -> None:
-        """Delete every container, volume (``backups``: that of snapshots too) and network of the stack's project."""
+        """Delete all that ``holdings`` names."""
         self._by_name(["down", "--remove-orphans"])
         self._project.delete_rest(backups=backups)
+        shutil.rmtree(self._batches, ignore_errors=True)
+
+    @property
+    def _batches(self) -> Path:
+        return self.stack.var / "batch"
 
     def run_once(
         self,
