@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 KILLS = "kills_worker"
 TIMEOUT = "timeout"
+INTERNAL = "internal"
+"""What failed without a word on whose fault it is."""
 DEATHS = 3
 """How often workers may die on an image before it is quarantined."""
 REASON = ".json"
@@ -39,7 +41,7 @@ def explain(error: Exception) -> Fault:
         return Fault("out_of_memory", "There is not enough memory for it.")
     text = str(getattr(error, "message", "") or error) or type(error).__name__
     code = getattr(error, "code", None)
-    return Fault(code if isinstance(code, str) else "internal", text)
+    return Fault(code if isinstance(code, str) else INTERNAL, text)
 
 
 def death(seconds: float, limit: float) -> Fault:

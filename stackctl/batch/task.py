@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from stackctl.batch.faults import TRANSIENT, Fault, explain, put_into_quarantine
+from stackctl.batch.faults import INTERNAL, TRANSIENT, Fault, explain, put_into_quarantine
 from stackctl.batch.naming import extension, format_of
 from stackctl.batch.network import Parcel
 from stackctl.batch.order import NOOP, Order
@@ -204,14 +204,23 @@ class Workbench:
         if image.known and image.known.input_digest == digest and (found := self._unchanged(image, image.known)):
             return found
         try:
-            self._limited(self._order.image_timeout)
-            try:
-                made = self._upscaler(image, data)
-            finally:
-                self._limited(0)
+            made = self._made(image, data)
         except Exception as error:  # noqa: BLE001 - one image must never end the others
             return self._refuse(image, explain(error), data, digest)
         return self._keep(image, made, data, digest)
+
+    def _made(self, image: ImageTask, data: bytes) -> Upscaled:
+        """Upscale; what is no fault of the image's (a network that cannot be compiled now, say) is tried once more."""
+        self._limited(self._order.image_timeout)
+        try:
+            try:
+                return self._upscaler(image, data)
+            except Exception as error:
+                if explain(error).code != INTERNAL:
+                    raise
+            return self._upscaler(image, data)
+        finally:
+            self._limited(0)
 
     def _keep(self, image: ImageTask, made: Upscaled, data: bytes, digest: str) -> Outcome:
         name = image.output_stem + extension(image.name, made.format)

@@ -59,6 +59,23 @@ def test_a_result_is_left_as_it_is_where_only_stamps_have_changed(tmp_path: Path
     assert bench.one(image).output_digest == digest(b"another")
 
 
+def test_what_fails_once_and_is_not_the_images_fault_costs_no_image(tmp_path: Path, order: Order) -> None:
+    asked: list[str] = []
+
+    def upscale(image: ImageTask, data: bytes) -> Upscaled:
+        asked.append(image.name)
+        if image.name == "never.png" or len(asked) == 1:
+            raise RuntimeError("The network could not be compiled.")
+        return Upscaled(data, "png", 1, 1)
+
+    first, second, third = (Files(tmp_path / part) for part in PARTS)
+    bench = Workbench(order, upscale, (first, second, third))
+    assert bench.one(task(tmp_path, "a.png")).status == "done"
+    never = bench.one(task(tmp_path, "never.png"))
+    assert (never.status, never.code) == ("quarantined", "internal")
+    assert asked == ["a.png", "a.png", "never.png", "never.png"]
+
+
 def test_an_image_that_was_removed_is_gone_and_not_in_quarantine(tmp_path: Path, bench: Workbench) -> None:
     image = task(tmp_path, "a.png")
     (tmp_path / "in" / "a.png").unlink()

@@ -147,9 +147,12 @@ def test_the_shell_completes_models_and_versions_from_the_live_registry(stage: S
     assert complete(stage, "rollback", stage.model, "--to-version", "@") == ["@production"]
     assert complete(stage, "models", "show", stage.model, "l") == ["latest"]
     assert complete(stage, "promote", stage.model, "1", "--to", "s") == ["staging"]
-    before = _children()
-    complete(stage, "promote", stage.model, "")
-    assert _children() - before <= 0.5
+    spent = []
+    for _ in range(3):  # of which a busy machine may disturb some
+        before = _children()
+        complete(stage, "promote", stage.model, "")
+        spent.append(_children() - before)
+    assert min(spent) <= 0.5
     assert complete(stage, "promote", stage.model, "", folder=tmp_path) == []  # no stack: silence
     (stage.stack.home / "stack.yaml").write_text("name: test-stack\nports: {mlflow: 1}\n")
     assert complete(stage, "promote", stage.model, "") == []  # nobody answers: silence
