@@ -152,7 +152,7 @@ def test_the_shell_completes_models_and_versions_from_the_live_registry(stage: S
         before = _children()
         complete(stage, "promote", stage.model, "")
         spent.append(_children() - before)
-    assert min(spent) <= 0.5
+    assert min(spent) <= 1.0  # a quarter of it on a quiet machine; importing mlflow would cost several seconds
     assert complete(stage, "promote", stage.model, "", folder=tmp_path) == []  # no stack: silence
     (stage.stack.home / "stack.yaml").write_text("name: test-stack\nports: {mlflow: 1}\n")
     assert complete(stage, "promote", stage.model, "") == []  # nobody answers: silence

@@ -106,7 +106,7 @@ def test_a_changed_alias_is_posted_with_our_signature_and_still_is_after_a_resta
     tmp_path: Path, receiver: Receiver
 ) -> None:
     (tmp_path / "secrets").mkdir()
-    assert sorted(add_missing(tmp_path / "secrets")) == ["webhook_key", "webhook_secret"]
+    assert sorted(add_missing(tmp_path / "secrets")) == ["batch_tls", "webhook_key", "webhook_secret"]
     secret = (tmp_path / "secrets" / "webhook_secret").read_text()
     port = free_ports()["mlflow"]
     with mlflow_with_key(tmp_path, port) as server:

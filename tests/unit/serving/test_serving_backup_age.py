@@ -15,8 +15,6 @@ from stackctl.serving.backup_age import BackupAge
 from stackctl.serving.metrics import Metrics
 from stackctl.stack import Stack
 
-NOW = datetime.now(UTC)
-
 
 @pytest.fixture
 def mlflow() -> Iterator[tuple[MemoryRuns, str]]:
@@ -32,8 +30,9 @@ def age_of(address: str) -> BackupAge:
 
 def test_ages_stand_in_the_document_as_moments_and_in_the_metrics_as_seconds(mlflow: tuple[MemoryRuns, str]) -> None:
     rest = Rest(mlflow[1])
-    record(rest, "mine", Told(NOW - timedelta(days=9), "backup", "verified", "old", NOW - timedelta(days=9)))
-    record(rest, "mine", Told(NOW - timedelta(days=1), "backup", "failed", error="the disk is full"))
+    now = datetime.now(UTC)
+    record(rest, "mine", Told(now - timedelta(days=9), "backup", "verified", "old", now - timedelta(days=9)))
+    record(rest, "mine", Told(now - timedelta(days=1), "backup", "failed", error="the disk is full"))
     age = age_of(mlflow[1])
     asyncio.run(age.look())
     document = age.document()

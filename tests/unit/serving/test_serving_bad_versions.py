@@ -120,6 +120,7 @@ def test_a_store_that_is_down_stops_a_new_version_not_the_old_one_even_over_a_re
 ) -> None:
     first = start_server(STACKCTL_SERVING_RETRY="1")
     first.serves("1")
+    first.until(lambda _: [each["version"] for each in mlflow.history] == ["1"])
     mlflow.store_is_down = True
     mlflow.promote("2")
     assert "answered 500" in first.until(lambda model: model["error"])["error"]
