@@ -82,7 +82,7 @@ def test_every_container_has_limits_and_no_privileges(running: Cli) -> None:
     fields = ("Memory", "PidsLimit", "ReadonlyRootfs", "CapDrop", "SecurityOpt")
     wanted = " ".join(f"{{{{.HostConfig.{field}}}}}" for field in fields)
     ids = container_ids(running).split()
-    assert len(ids) == 4
+    assert len(ids) == 5
     for line in run(["docker", "inspect", "--format", wanted, *ids]).stdout.splitlines():
         memory, pids, read_only, capabilities, options = line.split(" ", 4)
         assert int(memory) > 0
