@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -75,19 +73,30 @@ def test_at_its_deadline_a_followed_program_is_ended_too() -> None:
     assert seen == ["up"]
 
 
-@pytest.mark.serial
+INTERRUPTED = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from stackctl.process import run
+
+file, script = Path(sys.argv[1]), sys.argv[2]
+
+def interrupt_when_up():
+    while not (file.exists() and file.read_text()):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=interrupt_when_up, daemon=True).start()
+try:
+    run([sys.executable, "-c", script], timeout=30)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
 def test_an_interrupt_ends_the_whole_group(tmp_path: Path) -> None:
     file = tmp_path / "pid"
     script = f"import os; open({str(file)!r}, 'w').write(str(os.getpid())); {FAMILY}"
-
-    def interrupt_when_up() -> None:
-        while not (file.exists() and file.read_text()):
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=interrupt_when_up, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt):
-        run([sys.executable, "-c", script], timeout=30)
+    assert run([sys.executable, "-c", INTERRUPTED, file, script], timeout=60).stdout.split() == ["interrupted"]
     assert until_gone(int(file.read_text()))
 
 
