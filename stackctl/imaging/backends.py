@@ -116,6 +116,7 @@ def _compiled(model: Any, properties: Mapping[str, Any]) -> Any:
 def _properties(precision: BackendPrecision, threads: int, cache_dir: Path | None) -> Mapping[str, Any]:
     properties: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+        "ENABLE_CPU_PINNING": False,  # every process would pin its first thread to the same core
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
     }
