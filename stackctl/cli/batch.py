@@ -11,7 +11,7 @@ import typer
 from stackctl.cli import batch_runs, batch_steps
 from stackctl.cli.batch_progress import ProgressStyle, preparing
 from stackctl.cli.batch_runs import Style
-from stackctl.cli.completion import complete_batch_models
+from stackctl.cli.batch_steps import Model
 from stackctl.cli.output import terminal
 
 app = typer.Typer(no_args_is_help=True, help="Upscale folders of images in parallel.")
@@ -61,16 +61,7 @@ def run(
         str | None,
         typer.Option("-o", "--output", metavar="URL", help="Where results go (default: s3://outbound)."),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "-m",
-            "--model",
-            metavar="NAME[@ALIAS|/VERSION]",
-            help="Default: the stack's model in Production.",
-            autocompletion=complete_batch_models,
-        ),
-    ] = None,
+    model: Model = None,
     workers: Annotated[
         str, typer.Option(metavar="auto|N", help="Worker processes; ADSP_WORKER_MAX allows no more than it says.")
     ] = "auto",
