@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -14,6 +15,8 @@ from stackctl.process import ProcessFailed
 from stackctl.stack import Stack
 
 FILE = "mlflow.json"
+DECIDE = ("compose.yaml", "compose.override.yaml", "supervisord.conf")
+"""Files of a stack's folder in which a person may name another MLflow than the pinned one."""
 
 
 def prepare_migration(stack: Stack, engine: Engine, progress: Progress, *, backup: bool = True) -> str | None:
@@ -28,13 +31,14 @@ def prepare_migration(stack: Stack, engine: Engine, progress: Progress, *, backu
     Raises:
         StackctlError: the database is newer than this MLflow, or no snapshot could be taken. Nothing was started.
     """
-    if stack.settings.mlflow.kind != "bundled" or _known(stack) == _pinned():
+    if stack.settings.mlflow.kind != "bundled" or _known(stack) == _installed(stack):
         return None
+    engine.prepare(progress)
     judged = _judged(engine)
     if judged["state"] == "unknown":
         raise StackctlError(
             f"MLflow's database has schema {judged['revision']}; this MLflow's newest is {judged['head']}.",
-            "Run the version of stackctl that it was used with, or `stackctl restore` a snapshot from before.",
+            "Run the MLflow (or stackctl) that it was used with, or `stackctl restore` a snapshot from before.",
         )
     if judged["state"] != "older":
         return None
@@ -61,10 +65,10 @@ def forget(stack: Stack) -> None:
 def remember(stack: Stack) -> None:
     """Note which MLflow the database belongs to now: while it stays the same, nothing needs to be asked."""
     file = stack.state / FILE
-    if stack.settings.mlflow.kind == "bundled" and _known(stack) != _pinned():
+    if stack.settings.mlflow.kind == "bundled" and _known(stack) != _installed(stack):
         file.parent.mkdir(parents=True, exist_ok=True)
         fresh = file.with_name(f".{FILE}.new")
-        fresh.write_text(json.dumps({"version": _pinned()}) + "\n")
+        fresh.write_text(json.dumps({"installed": _installed(stack)}) + "\n")
         fresh.replace(file)
 
 
@@ -72,7 +76,6 @@ def _snapshot(stack: Stack, engine: Engine, progress: Progress) -> str:
     from stackctl.lifecycle.fresh_snapshot import take_snapshot
 
     if stack.settings.store.kind == "minio":
-        engine.prepare(progress)
         engine.up(["store"], progress)
     return take_snapshot(stack, engine, progress)
 
@@ -80,14 +83,17 @@ def _snapshot(stack: Stack, engine: Engine, progress: Progress) -> str:
 def _known(stack: Stack) -> str | None:
     file: Path = stack.state / FILE
     try:
-        return str(json.loads(file.read_text())["version"])
+        return str(json.loads(file.read_text())["installed"])
     except (OSError, ValueError, KeyError):
         return None
 
 
-def _pinned() -> str:
+def _installed(stack: Stack) -> str:
+    """Return what changes with the MLflow that the stack runs: the pinned version, and files that may name another."""
     found = re.search(r"^mlflow==(\S+)", carried("constraints.txt").read_text(), re.MULTILINE)
-    return found[1] if found else ""
+    files = (stack.home / name for name in DECIDE)
+    texts = hashlib.sha256(b"\0".join(file.read_bytes() if file.is_file() else b"" for file in files))
+    return f"{found[1] if found else ''} {texts.hexdigest()[:16]}"
 
 
 def _judged(engine: Engine) -> dict[str, Any]:

@@ -48,11 +48,18 @@ def up(stack: Stack, engine: Engine, progress: Progress, *, backup: bool = True)
 
 
 def restart(stack: Stack, engine: Engine, services: Sequence[str], progress: Progress) -> StackStatus:
-    """Restart services and return how the stack is once they are healthy again.
+    """Restart services (none named: all) and return how the stack is once they are healthy again.
+
+    Where MLflow would change its database's schema, a snapshot is taken first, and all services are restarted.
 
     Raises:
+        StackctlError: a restore was interrupted.
         Unhealthy: a service did not become healthy.
     """
+    refuse_half(stack)
+    mlflow = not services or "mlflow" in services
+    if mlflow and prepare_migration(stack, engine, progress) is not None:
+        services = ()  # all of them were stopped for it
     engine.restart(services, progress)
     _have_servers_woken(stack, progress)
     return _settled(stack, engine, progress)

@@ -17,8 +17,17 @@ from stackctl.backup.restore_schema import head, migrations, revisions
 from stackctl.engines import Engine
 from stackctl.errors import StackctlError
 from stackctl.lifecycle.migration import prepare_migration, remember
+from stackctl.lifecycle.open_restore import begin
+from stackctl.lifecycle.up import restart
 from stackctl.process import Completed, run
 from stackctl.stack import Stack
+
+
+class Restarted(Exception):
+    """The engine was asked to restart services."""
+
+    def __init__(self, services: Sequence[str]) -> None:
+        self.services = list(services)
 
 
 class OneOffs:
@@ -47,6 +56,11 @@ class OneOffs:
 
     def down(self) -> None:
         self.asked.append("down")
+
+    def prepare(self, progress: Callable[[str, str], None]) -> None: ...
+
+    def restart(self, services: Sequence[str], progress: Callable[[str, str], None]) -> None:
+        raise Restarted(services)
 
 
 class Scene:
@@ -109,3 +123,30 @@ def test_the_same_mlflow_is_asked_once(small: Scene) -> None:
     remember(small.stack)
     assert small.prepare() is None
     assert len(small.engine.asked) == 2
+
+
+def test_an_image_of_mlflow_that_a_person_names_is_asked_too(small: Scene) -> None:
+    small.has(newest()[0])
+    assert small.prepare() is None
+    remember(small.stack)
+    override = small.stack.home / "compose.override.yaml"
+    override.write_text("services: {mlflow: {image: mlflow-of-last-year}}\n")
+    small.has("ffffffffffff")  # newer than what that image knows
+    with pytest.raises(StackctlError, match="has schema ffffffffffff"):
+        small.prepare()
+
+
+@pytest.mark.parametrize(("services", "restarted"), [(["mlflow"], []), ([], []), (["demo"], ["demo"])])
+def test_a_restart_of_mlflow_takes_the_snapshot_too(small: Scene, services: list[str], restarted: list[str]) -> None:
+    small.has(newest()[1])
+    with pytest.raises(Restarted) as asked:
+        restart(small.stack, cast("Engine", small.engine), services, lambda _subject, _what: None)
+    assert asked.value.services == restarted
+    assert ("stackctl.lifecycle.schema_worker" in small.engine.asked) == (services != ["demo"])
+
+
+def test_nothing_is_restarted_on_half_a_restore(small: Scene) -> None:
+    begin(small.stack, "20261114T050000Z-ab12")
+    with pytest.raises(StackctlError, match="A restore of the snapshot"):
+        restart(small.stack, cast("Engine", small.engine), ["mlflow"], lambda _subject, _what: None)
+    assert small.engine.asked == []
