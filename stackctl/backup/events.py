@@ -39,6 +39,16 @@ def to_stdout(event: str, **fields: Any) -> None:
     sys.stdout.flush()
 
 
+def bar(events: Events, name: str, total: int) -> Callable[[int], None]:
+    """Return what says how far a step is: call it with how many of ``total`` are done; every 50th is told."""
+
+    def report(done: int) -> None:
+        if done % 50 == 0 or done == total:
+            events("step", name=name, done=done, total=total)
+
+    return report
+
+
 class Progress:
     """Says how far a step is, a few times a second at most.
 

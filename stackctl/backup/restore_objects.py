@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stackctl.backup.manifest import sha256_of
-from stackctl.backup.restore_files import Place
+from stackctl.backup.restore_files import FolderPlace, Place
 from stackctl.errors import StackctlError
 from stackctl.store.urls import ObjectInfo, ObjectMissing
 
@@ -69,6 +69,8 @@ def put_back(
     Raises:
         StackctlError: an object cannot be read or written, or its file is not what the snapshot's manifest says.
     """
+    if isinstance(store, FolderPlace):
+        store.sweep()
     live = {info.key: info for info in store.list()}
     total = Put()
     with ThreadPoolExecutor(THREADS) as threads:
@@ -80,6 +82,8 @@ def put_back(
         except BaseException:
             threads.shutdown(wait=True, cancel_futures=True)
             raise
+    if isinstance(store, FolderPlace):
+        store.settle()  # before anything that refers to its files is on the disk
     return total
 
 
@@ -91,6 +95,8 @@ def remove(store: Place, keys: Iterable[str]) -> int:
 
 def bring_back(store: Place, kept: Path) -> int:
     """Put kept objects back over those that replaced them, and return how many."""
+    if isinstance(store, FolderPlace):
+        store.sweep()
     files = [file for file in kept.rglob("*") if file.is_file()]
     whole = [file for file in files if not file.name.startswith(_KEEPING)]  # others are what a sudden end left
     for file in whole:

@@ -64,11 +64,6 @@ class Live:
         return FolderPlace(bucket_folder(self.stack, name))
 
     @property
-    def data(self) -> FolderPlace:
-        """The stack's data folders."""
-        return FolderPlace(self.folder / "data")
-
-    @property
     def kept(self) -> Path:
         """The folder for objects and files that a restore replaces, until it has succeeded."""
         return self.repository.state / "replaced"

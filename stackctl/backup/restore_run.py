@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import shutil
 import sqlite3
 import sys
@@ -23,15 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from stackctl.backup import restore_databases as databases
+from stackctl.backup import restore_folders as folders
 from stackctl.backup import restore_objects as objects
 from stackctl.backup import untold
 from stackctl.backup.closure import LiveObjects, closure
-from stackctl.backup.events import Events
+from stackctl.backup.events import Events, bar
 from stackctl.backup.events import to_stdout as tell
 from stackctl.backup.manifest import sha256_of
 from stackctl.backup.repository import Busy, Snapshot, write_document
-from stackctl.backup.restore_files import FolderPlace, Place
-from stackctl.backup.restore_places import Live, Only, data_of, find, folders_of, links_of, objects_of
+from stackctl.backup.restore_places import Live, Only, data_of, find, folders_of, objects_of
 from stackctl.errors import StackctlError
 from stackctl.store.urls import ObjectInfo, open_store
 
@@ -86,8 +85,8 @@ def plan(live: Live, snapshot: Snapshot, only: Only | None, tell: Events) -> dic
     """
     wanted = objects_of(snapshot, only, live.settings)
     saved = databases.databases_in(snapshot.folder) if only in (None, "db") else []
-    folders = {"data": data_of(snapshot, only), **folders_of(snapshot, only)}
-    files = [each for group in (*wanted.values(), *folders.values()) for each in group]
+    plain = {"data": data_of(snapshot, only), **folders_of(snapshot, only)}
+    files = [each for group in (*wanted.values(), *plain.values()) for each in group]
     for number, each in enumerate(files, 1):
         if not each.file.is_file() or sha256_of(each.file) != each.sha256:
             raise _damaged(snapshot, each.file)
@@ -102,7 +101,7 @@ def plan(live: Live, snapshot: Snapshot, only: Only | None, tell: Events) -> dic
     return {
         "at": snapshot.at.isoformat(),
         "objects": {bucket: len(found) for bucket, found in wanted.items()},
-        "data": len(data_of(snapshot, only)),
+        "data": len(plain["data"]),
         "databases": [file.name for file in saved],
         "bytes": sum(each.size for each in files) + sum(file.stat().st_size for file in saved),
         "revision": databases.revision_of(mlflow) if mlflow in saved else None,
@@ -115,13 +114,14 @@ def apply(live: Live, snapshot: Snapshot, only: Only | None, tell: Events) -> di
         counts: dict[str, dict[str, int]] = {}
         for bucket, wanted in objects_of(snapshot, only, live.settings).items():
             kept = live.kept / "objects" / bucket
-            counts[bucket] = _put(live.bucket(bucket), wanted, kept, _bar(tell, bucket, wanted))
-        counts.update(_put_folders(live, snapshot, only, tell))
+            put = objects.put_back(live.bucket(bucket), wanted, kept, progress=bar(tell, bucket, len(wanted)))
+            counts[bucket] = asdict(put)
+        of_folders, left = folders.put_folders(live.folder, live.kept, snapshot, only, tell)
         if only is None:
             _note_surplus(live, snapshot)
         if only in (None, "db"):
             _place_databases(live, snapshot, tell)
-    return {"put": counts}
+    return {"put": {**counts, **of_folders}, "left": left}
 
 
 def check(live: Live, snapshot: Snapshot, only: Only | None, tell: Events) -> dict[str, Any]:
@@ -171,41 +171,6 @@ def _finish_and_tell(live: Live, snapshot: Snapshot, only: Only | None, tell: Ev
     return found
 
 
-def _put_folders(live: Live, snapshot: Snapshot, only: Only | None, tell: Events) -> dict[str, dict[str, int]]:
-    """Put data folders, the stack's other folders and their links into place; what they replace is kept."""
-    folders = {"data": data_of(snapshot, only), **folders_of(snapshot, only)}
-    counts: dict[str, dict[str, int]] = {}
-    alone: set[str] = set()
-    for name, wanted in folders.items():
-        if not wanted:
-            continue
-        if _writable(live.folder / name):
-            kept = live.kept / ("data" if name == "data" else f"folders/{name}")
-            counts[name] = _put(FolderPlace(live.folder / name), wanted, kept, _bar(tell, name, wanted))
-        else:
-            alone |= {f"data/{each.key.partition('/')[0]}" for each in wanted} if name == "data" else {name}
-    if alone:
-        hint = "`stackctl restore --into DIR` writes them into a folder"
-        text = f"{', '.join(sorted(alone))} were left alone: this engine only reads the stack's folder. {hint}."
-        tell("note", text=text)
-    for path, target in links_of(snapshot, only).items():
-        link = live.folder / path
-        if not os.path.lexists(link) and _writable(link.parent):
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(target)
-    return counts
-
-
-def _put(place: Place, wanted: list[objects.Wanted], kept: Path, bar: Callable[[int], None]) -> dict[str, int]:
-    """Put files into place, and have them on the disk before anything that refers to them is."""
-    if isinstance(place, FolderPlace):
-        place.sweep()
-    put = objects.put_back(place, wanted, kept, progress=bar)
-    if isinstance(place, FolderPlace):
-        place.settle()
-    return asdict(put)
-
-
 def _place_databases(live: Live, snapshot: Snapshot, tell: Events) -> None:
     without_secret: list[str] = []
 
@@ -242,14 +207,8 @@ def undo(live: Live, tell: Events) -> dict[str, Any]:
         count = 0
         for folder in sorted((live.kept / "objects").glob("*")):
             tell("step", name=folder.name, done=0, total=0)
-            bucket = live.bucket(folder.name)
-            if isinstance(bucket, FolderPlace):
-                bucket.sweep()
-            count += objects.bring_back(bucket, folder)
-        if (live.kept / "data").is_dir():
-            count += objects.bring_back(live.data, live.kept / "data")
-        for folder in sorted((live.kept / "folders").glob("*")):
-            count += objects.bring_back(FolderPlace(live.folder / folder.name), folder)
+            count += objects.bring_back(live.bucket(folder.name), folder)
+        count += folders.bring_back(live.folder, live.kept)
         shutil.rmtree(live.kept, ignore_errors=True)
     return {"databases": names, "objects": count}
 
@@ -272,12 +231,6 @@ def _locked(live: Live, tell: Events) -> Iterator[None]:
         yield
 
 
-def _writable(folder: Path) -> bool:
-    """Return whether this process may write there: under Docker the stack's folder is mounted to be read."""
-    nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    return os.access(nearest, os.W_OK) and not os.statvfs(nearest).f_flag & os.ST_RDONLY
-
-
 def _room(folder: Path, size: int) -> None:
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(nearest).free
@@ -293,14 +246,6 @@ def _damaged(snapshot: Snapshot, file: Path) -> StackctlError:
         f"The snapshot {snapshot.id} is damaged: its manifest knows another {file.relative_to(snapshot.folder)}.",
         "Nothing was changed. Restore another snapshot (`stackctl backup list`).",
     )
-
-
-def _bar(tell: Events, name: str, wanted: Sequence[object]) -> Callable[[int], None]:
-    def report(done: int) -> None:
-        if done % 50 == 0 or done == len(wanted):
-            tell("step", name=name, done=done, total=len(wanted))
-
-    return report
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import contextlib
 import os
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,10 +30,13 @@ _BLOCK = 1 << 20
 class DockerSnapshots(DockerCompose):
     """Hands out snapshots and takes in those of others; see ``Engine``."""
 
-    def snapshot_out(self, identity: str, scratch: Path) -> Path:
-        """Copy a snapshot out of the volume into a folder of this machine, and return that."""
+    def snapshot_out(self, identity: str, scratch: Path, parts: Sequence[str] = ()) -> Path:
+        """Copy a snapshot, or parts of it, out of the volume into a folder of this machine, and return that."""
         with self._holder() as container:
-            docker(["cp", f"{container.id}:{MOUNT}/snapshots/{identity}", str(scratch)])
+            for path in [f"{identity}/{part}" for part in parts] or [identity]:
+                target = (scratch / path).parent
+                target.mkdir(parents=True, exist_ok=True)
+                docker(["cp", f"{container.id}:{MOUNT}/snapshots/{path}", str(target)])
         return scratch / identity
 
     def snapshot_in(self, folder: Path) -> str:

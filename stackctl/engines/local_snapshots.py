@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from stackctl.stack import Stack
@@ -12,7 +13,7 @@ class LocalSnapshots:
 
     stack: Stack
 
-    def snapshot_out(self, identity: str, scratch: Path) -> Path:  # noqa: ARG002 - nothing needs to be copied
+    def snapshot_out(self, identity: str, scratch: Path, parts: Sequence[str] = ()) -> Path:  # noqa: ARG002 - no copy
         """Return the folder of a snapshot."""
         repository = self.stack.settings.backup.target
         return (Path(repository) if repository else self.stack.var / "backups") / "snapshots" / identity

@@ -151,8 +151,14 @@ class Engine(Protocol):
         """
         ...
 
-    def snapshot_out(self, identity: str, scratch: Path) -> Path:
-        """Return a folder of this machine that holds a snapshot; if need be it is copied below ``scratch``."""
+    def snapshot_out(self, identity: str, scratch: Path, parts: Sequence[str] = ()) -> Path:
+        """Return a folder of this machine that holds a snapshot; if need be it is copied below ``scratch``.
+
+        Args:
+            identity: its id.
+            scratch: an empty folder.
+            parts: paths below the snapshot's folder; where it is copied, only these are.
+        """
         ...
 
     def snapshot_in(self, folder: Path) -> str:

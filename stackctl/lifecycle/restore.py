@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from stackctl.backup.restore_places import snapshot_in
 from stackctl.engines import Engine, Progress
 from stackctl.errors import MissingPrerequisite, StackctlError, Unhealthy, UsageError
-from stackctl.lifecycle import migration, open_restore
+from stackctl.lifecycle import migration, open_restore, restore_folders
 from stackctl.lifecycle.up import up
 from stackctl.process import ProcessFailed
 from stackctl.stack import Stack
@@ -112,6 +112,10 @@ def _restore(stack: Stack, engine: Engine, snapshot: str | None, phases: _Phases
     phases.run("stop", lambda: _stop_writers(stack, engine, progress))
     migration.forget(stack)
     applied = phases.run("apply", lambda: on_data(engine, "apply", which, only, progress, phases.notes))
+    folders = phases.run(
+        "folders",
+        lambda: restore_folders.put_left(stack, engine, which, only, applied["left"], progress, phases.notes.append),
+    )
     try:
         checked = phases.run("check", lambda: on_data(engine, "check", which, only, progress, phases.notes))
         _refuse_broken(planned["id"], checked["problems"])
@@ -122,12 +126,13 @@ def _restore(stack: Stack, engine: Engine, snapshot: str | None, phases: _Phases
     except Unhealthy as error:
         raise Unhealthy(error.message, UNDO) from error
     finished = phases.run("finish", lambda: on_data(engine, "finish", which, only, progress, phases.notes))
+    restore_folders.forget_kept(stack)
     open_restore.end(stack)
     return Restored(
         snapshot=planned["id"],
         at=planned["at"],
         only=only,
-        put=applied["put"],
+        put={**folders, **applied["put"]},
         removed=finished["removed"],
         schema={"snapshot": planned["revision"], "now": schema},
         production=production,
@@ -160,9 +165,10 @@ def undo(stack: Stack, engine: Engine, progress: Progress) -> dict[str, Any]:
     with open_restore.alone(stack):
         _stop_writers(stack, engine, progress)
         done = on_data(engine, "undo", None, None, progress, phases.notes)
+        files = done["objects"] + restore_folders.bring_back(stack)
         open_restore.end(stack)
         up(stack, engine, progress)
-    return {"databases": done["databases"], "objects": done["objects"], "notes": phases.notes}
+    return {"databases": done["databases"], "objects": files, "notes": phases.notes}
 
 
 def on_data(
