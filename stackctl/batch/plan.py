@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stackctl.batch.cost import Estimate
 from stackctl.batch.ledger import raw, throwaway, translated
@@ -24,7 +25,7 @@ CREATE TABLE foreign_stems (stem TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE fresh (stem TEXT, name TEXT, PRIMARY KEY (stem, name)) WITHOUT ROWID;
 CREATE TABLE pending (
     name TEXT PRIMARY KEY, size INTEGER, stamp TEXT, stem TEXT, input_digest TEXT, output TEXT, output_digest TEXT,
-    cost INTEGER, out INTEGER DEFAULT 0
+    cost INTEGER, out INTEGER DEFAULT 0, died INTEGER DEFAULT 0
 ) WITHOUT ROWID;
 """
 _FRESH = """
@@ -50,6 +51,7 @@ SELECT i.name, i.size, i.stamp, n.stem,
     l.output, l.output_digest
 {_JOINED} WHERE ({_SKIPPED} OR {_KNOWN_BAD}) IS NOT TRUE
 """
+_TASKS = "SELECT name, size, stamp, stem, input_digest, output, output_digest, cost FROM pending"
 _ORPHANS = """
 SELECT count(*) FROM outputs o WHERE o.name IN (
     SELECT l.output FROM manifest.latest l
@@ -182,37 +184,45 @@ class Plan:
                 raise
         return cls(file, connection, planned)
 
-    def next_batch(self, budget_cost: float, max_images: int) -> Batch | None:
-        """Return the most expensive inputs that are left, or None where none is.
+    def next_batch(self, budget_cost: float, max_images: int, *, cheapest: bool = False) -> Batch | None:
+        """Return the most expensive inputs that are left (or the cheapest ones), or None where none is.
 
         Args:
             budget_cost: pixels that the batch may have; one image is always in it.
             max_images: that it may have.
+            cheapest: take from the other end.
         """
         images: list[ImageTask] = []
         spent = 0
         with translated(self._file):
-            rows = self._connection.execute(
-                "SELECT name, size, stamp, stem, input_digest, output, output_digest, cost FROM pending "
-                "WHERE out = 0 ORDER BY cost DESC, name LIMIT ?",
-                (max(1, max_images),),
-            )
-            for name, size, stamp, stem, input_digest, output, output_digest, cost in rows:
-                if images and spent + cost > budget_cost:
+            order = "cost ASC, name DESC" if cheapest else "cost DESC, name"  # both ways along the index
+            rows = self._connection.execute(f"{_TASKS} WHERE out = 0 ORDER BY {order} LIMIT ?", (max(1, max_images),))
+            for row in rows:
+                if images and spent + row[-1] > budget_cost:
                     break
-                known = None if input_digest is None else Known(input_digest, output, output_digest)
-                images.append(ImageTask(name, size, stamp, stem, known))
-                spent += cost
+                images.append(_task(row))
+                spent += row[-1]
             rows.close()
-            self._connection.executemany(
-                "UPDATE pending SET out = 1 WHERE name = CAST(? AS TEXT)", [(raw(image.name),) for image in images]
-            )
+            self._hand_out(images, spent)
         if not images:
             return None
-        self._left[0] -= len(images)
-        self._left[1] -= spent
         self._number += 1
         return Batch(self._number, tuple(images), spent)
+
+    def suspects(self) -> list[ImageTask]:
+        """Hand out the inputs on which something died at any time, all at once: they may want care."""
+        with translated(self._file):
+            rows = self._connection.execute(f"{_TASKS} WHERE died AND out = 0").fetchall()
+            images = [_task(row) for row in rows]
+            self._hand_out(images, sum(row[-1] for row in rows))
+        return images
+
+    def _hand_out(self, images: Sequence[ImageTask], cost: int) -> None:
+        self._connection.executemany(
+            "UPDATE pending SET out = 1 WHERE name = CAST(? AS TEXT)", [(raw(image.name),) for image in images]
+        )
+        self._left[0] -= len(images)
+        self._left[1] -= cost
 
     def put_back(self, names: Iterable[str]) -> None:
         """Take inputs back that were handed out, to be handed out again."""
@@ -233,10 +243,17 @@ class Plan:
         self._connection.close()
 
 
+def _task(row: tuple[Any, ...]) -> ImageTask:
+    name, size, stamp, stem, input_digest, output, output_digest, _ = row
+    known = None if input_digest is None else Known(input_digest, output, output_digest)
+    return ImageTask(name, size, stamp, stem, known)
+
+
 def _fill(connection: sqlite3.Connection, table: str, images: Iterable[Listed]) -> None:
+    """Keep what is listed; of two of the same name the first."""
     connection.execute("BEGIN")
     connection.executemany(
-        f"INSERT OR REPLACE INTO {table} VALUES (CAST(? AS TEXT), ?, ?)",  # noqa: S608 - our own table names
+        f"INSERT OR IGNORE INTO {table} VALUES (CAST(? AS TEXT), ?, ?)",  # noqa: S608 - our own table names
         ((raw(image.name), image.size, image.stamp) for image in images),
     )
     connection.execute("COMMIT")
@@ -303,6 +320,7 @@ def _compare(
             for name, size, stamp, stem, digest, output, output_digest in connection.execute(_PENDING, values)
         ),
     )
+    connection.execute("UPDATE pending SET died = 1 WHERE name IN (SELECT name FROM manifest.deaths)")
     connection.execute("CREATE INDEX pending_by_cost ON pending (out, cost DESC, name)")
     connection.execute("COMMIT")
     (cost,) = connection.execute("SELECT ifnull(sum(cost), 0) FROM pending").fetchone()

@@ -27,6 +27,14 @@ class Sizes:
     memory_per_worker: int
 
 
+def free_memory() -> int:
+    """Return the bytes of memory that are free for workers: on the machine, or within the cgroup's limit."""
+    import psutil
+    from distributed.system import MEMORY_LIMIT
+
+    return int(min(psutil.virtual_memory().available, MEMORY_LIMIT))
+
+
 def sizes(workers: int | Literal["auto"], cpus: int, memory: int) -> Sizes:
     """Return the sizes for ``cpus`` processors and ``memory`` bytes that are free.
 

@@ -148,14 +148,14 @@ class LocalEngine(LocalBatch, LocalSnapshots):
 
     def holdings(self, *, backups: bool = True) -> list[str]:
         """Return the folder of databases, artifacts and logs; ``backups``: with the snapshots in it."""
-        return in_words(self.stack.var, backups=backups)
+        return in_words(self.stack.var, keep=None if backups else self.stack.repository)
 
     def destroy(self, *, backups: bool = True) -> None:
         """Stop every service and delete ``var/`` (``backups``: with the snapshots in it) and the runtime folder."""
         self._launches.end_all(END_PATIENCE)
         with held(self.stack.var):
             self._stop_everything()
-            delete(self.stack.var, backups=backups)
+            delete(self.stack.var, keep=None if backups else self.stack.repository)
 
     def run_once(
         self,

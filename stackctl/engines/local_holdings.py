@@ -7,14 +7,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-SNAPSHOTS = "backups"
-"""The folder of snapshots in ``var/``; it outlives the other data unless somebody says otherwise."""
 
-
-def in_words(var: Path, *, backups: bool) -> list[str]:
+def in_words(var: Path, *, keep: Path | None) -> list[str]:
     """Return what ``delete`` would delete, and its size."""
-    entries = list(_entries(var, backups=backups))
-    if not var.is_dir() or not (entries or backups):
+    entries = list(_entries(var, keep))
+    if not var.is_dir() or (keep and not entries):
         return []
     size = 0
     for entry in entries:
@@ -22,20 +19,21 @@ def in_words(var: Path, *, backups: bool) -> list[str]:
             with contextlib.suppress(FileNotFoundError):  # services at work delete files of theirs
                 size += 0 if file.is_dir() else file.lstat().st_size
     place = f"{var}" + (f" -> {var.resolve()}" if var.is_symlink() else "")
-    kept = ", but not its snapshots" if not backups and (var / SNAPSHOTS).is_dir() else ""
+    kept = ", but not its snapshots" if len(entries) < len(list(var.iterdir())) else ""
     return [f"folder {place} (databases, artifacts, logs; {size / 1e6:.0f} MB){kept}"]
 
 
-def delete(var: Path, *, backups: bool) -> None:
-    """Delete ``var`` (``backups``: with its snapshots); a link to another disk stays, what it leads to is emptied."""
-    for entry in _entries(var, backups=backups):
+def delete(var: Path, *, keep: Path | None) -> None:
+    """Delete ``var``, but for ``keep`` where that lies in it; a link to another disk stays, its target is emptied."""
+    for entry in _entries(var, keep):
         shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
     if not var.is_symlink() and not any(var.iterdir()):
         var.rmdir()
 
 
-def _entries(var: Path, *, backups: bool) -> Iterator[Path]:
+def _entries(var: Path, keep: Path | None) -> Iterator[Path]:
+    spared = keep.parent.resolve() / keep.name if keep else None
     if var.is_dir():
         for entry in sorted(var.resolve().iterdir()):
-            if backups or entry.name != SNAPSHOTS:
+            if spared is None or not spared.is_relative_to(entry):
                 yield entry

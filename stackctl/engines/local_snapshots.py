@@ -15,8 +15,7 @@ class LocalSnapshots:
 
     def snapshot_out(self, identity: str, scratch: Path, parts: Sequence[str] = ()) -> Path:  # noqa: ARG002 - no copy
         """Return the folder of a snapshot."""
-        repository = self.stack.settings.backup.target
-        return (Path(repository) if repository else self.stack.var / "backups") / "snapshots" / identity
+        return self.stack.repository / "snapshots" / identity
 
     def snapshot_in(self, folder: Path) -> str:
         """Return how commands of this engine call the snapshot in a folder of this machine: by its path."""

@@ -119,7 +119,7 @@ def local_environment(stack: Stack) -> dict[str, str]:
         "STACKCTL_SERVING_STAGING_URL": stack.endpoints.serving_staging or "",
         "STACKCTL_DEMO_STAGING_SERVER": stack.endpoints.serving_staging or "",
         "STACKCTL_WORKER_CACHE": str(stack.var / "batch" / "cache"),
-        "STACKCTL_BACKUP_REPOSITORY": settings.backup.target or str(stack.var / "backups"),
+        "STACKCTL_BACKUP_REPOSITORY": str(stack.repository),
         "STACKCTL_BACKUP_STACK": str(stack.home),
         "STACKCTL_BACKUP_DATABASES": str(stack.var / "mlflow"),
         "STACKCTL_BACKUP_ARTIFACTS": artifacts if settings.store.kind == "folder" else "",

@@ -139,6 +139,11 @@ class Stack:
         return self.home / "var"
 
     @property
+    def repository(self) -> Path:
+        """Where the local engine keeps snapshots: ``backup.target``, else ``var/backups``."""
+        return Path(self.settings.backup.target or self.var / "backups")
+
+    @property
     def state(self) -> Path:
         """Where stackctl keeps what it must remember of this stack (the pristine render, locks)."""
         return self.home / ".stackctl"

@@ -134,7 +134,10 @@ def test_batches_take_the_largest_first_within_a_budget_and_what_is_put_back_com
     assert second is not None
     assert ([task.name for task in first.images], first.cost, first.number) == (["10.bmp", "9.bmp"], 1900, 1)
     assert ([task.name for task in second.images], second.number) == (["8.bmp"], 2)
-    planned.put_back(["9.bmp"])
+    cheapest = planned.next_batch(1, 1, cheapest=True)
+    assert cheapest is not None
+    assert [task.name for task in cheapest.images] == ["1.bmp"]
+    planned.put_back(["9.bmp", "1.bmp"])
     assert planned.remaining() == (8, 5500 - 1900 - 800 + 900)
     third = planned.next_batch(1, 100)
     assert third is not None

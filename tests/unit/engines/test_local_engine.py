@@ -191,6 +191,16 @@ def test_snapshots_outlive_the_other_data_of_a_stack(stack: Stack) -> None:
     assert engine.holdings(backups=False) == []
 
 
+def test_snapshots_outlive_the_other_data_also_where_settings_put_them_deep_into_var(stack: Stack) -> None:
+    target = stack.var / "own" / "snapshots-of-mine"
+    write_settings(stack.home, name="tested", store={"kind": "folder"}, backup={"target": str(target)})
+    for folder in (target, stack.var / "mlflow"):
+        folder.mkdir(parents=True)
+    LocalEngine(Stack.from_folder(stack.home)).destroy(backups=False)
+    assert target.is_dir()
+    assert not (stack.var / "mlflow").exists()
+
+
 def test_a_configuration_without_a_service_that_the_settings_ask_for_is_a_problem(stack: Stack) -> None:
     config = stack.home / "supervisord.conf"
     config.write_text(config.read_text().replace("[program:serving-staging]", "[program:another]"))
