@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ from stackctl.backup.freshness import Told
 from stackctl.backup.place import Place
 from stackctl.backup.pruning import accept, planned, prune
 from stackctl.backup.repository import Repository, Snapshot
-from stackctl.backup.verify import check
+from stackctl.backup.verify import Gone, check
 from stackctl.errors import StackctlError
 from stackctl.models.versions import iso
 
@@ -26,7 +26,7 @@ def listing(place: Place, repository: Repository) -> dict[str, Any]:
     """Return every snapshot, oldest first, and why retention keeps it."""
     snapshots = repository.snapshots()
     decided = planned(repository, place.settings, datetime.now(UTC))
-    verified, damaged = repository.verified(), repository.damaged()
+    verified, damaged = repository.marks.verified(), repository.marks.damaged()
     return {
         "repository": str(repository.root),
         "snapshots": [
@@ -36,6 +36,7 @@ def listing(place: Place, repository: Repository) -> dict[str, Any]:
                 **{key: each.header.get(key) for key in ("files", "bytes", "new_bytes", "seconds")},
                 "verified": iso(verified[each.id]) if each.id in verified else None,
                 "damaged": list(damaged.get(each.id, ())),
+                "state": _state(each.id, verified, damaged),
                 "keep": list(decided.keep.get(each.id, ())),
             }
             for each in snapshots
@@ -50,6 +51,7 @@ def show(repository: Repository, word: str | None) -> dict[str, Any]:
     """Return what one snapshot holds."""
     snapshot = repository.find(word)
     manifest = snapshot.manifest
+    verified, damaged = repository.marks.verified(), repository.marks.damaged()
     return {
         "id": snapshot.id,
         "at": iso(snapshot.at),
@@ -59,8 +61,9 @@ def show(repository: Repository, word: str | None) -> dict[str, Any]:
         "counts": {name: dict(count) for name, count in manifest.counts.items()},
         "versions": dict(manifest.versions),
         "closure": manifest.closure.to_dict(),
-        "verified": _iso(repository.verified().get(snapshot.id)),
-        "damaged": list(repository.damaged().get(snapshot.id, ())),
+        "verified": _iso(verified.get(snapshot.id)),
+        "damaged": list(damaged.get(snapshot.id, ())),
+        "state": _state(snapshot.id, verified, damaged),
     }
 
 
@@ -71,7 +74,13 @@ def verify(
     chosen = repository.snapshots() if every else [repository.find(word)]
     answers = []
     for snapshot in chosen:
-        verdict = check(repository, snapshot, events=events)
+        try:
+            verdict = check(repository, snapshot, events=events)
+        except Gone as error:
+            if not every:
+                raise
+            events("note", text=error.message)
+            continue
         _tell(place, repository, snapshot, None if verdict.ok else "; ".join(verdict.problems[:5]), events)
         shared = f"shares what is damaged with {snapshot.id}"
         for other in (each for each in repository.snapshots() if each.id in verdict.also):
@@ -90,14 +99,16 @@ def pruned(
     now = datetime.now(UTC)
     if accepted and not dry_run:
         accept(repository)
+    damaged = repository.marks.damaged()
     plan = (
         planned(repository, place.settings, now)
         if dry_run
-        else prune(repository, place.settings, now=now, events=events).plan
+        else prune(repository, place.settings, now=now, events=events)
     )
     return {
         "keep": {name: list(reasons) for name, reasons in plan.keep.items()},
         "removed": list(plan.remove),
+        "damaged": sorted(set(plan.remove).intersection(damaged)),
         "refused": plan.refused,
         "dry_run": dry_run,
     }
@@ -107,7 +118,14 @@ def _tell(place: Place, repository: Repository, snapshot: Snapshot, problem: str
     outcome = "damaged" if problem else "verified"
     told = Told(datetime.now(UTC), "verify", outcome, snapshot.id, snapshot.at, problem)
     if late := untold.tell(repository, place.stack, told):
-        events("note", text=late)
+        events("warning", text=late)
+
+
+def _state(identity: str, verified: Container[str], damaged: Mapping[str, Sequence[str]]) -> str:
+    """Return ``verified``, ``damaged``, ``incomplete`` (as it was taken, but that was not whole) or ``unproven``."""
+    if identity in damaged:
+        return "damaged" if damaged[identity] else "incomplete"
+    return "verified" if identity in verified else "unproven"
 
 
 def _iso(moment: datetime | None) -> str | None:

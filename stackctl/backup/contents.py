@@ -120,6 +120,17 @@ class Contents:
         """Count all files."""
         self.counts["total"] = _sum(self.files.values())
 
+    def sizes(self) -> dict[str, dict[str, int]]:
+        """Return files and bytes of each folder that can be emptied by itself: ``data/inbound``, for instance."""
+        found: dict[str, dict[str, int]] = {}
+        for path, entry in self.files.items():
+            *folders, _ = path.split("/", 2)
+            if folders:
+                size = found.setdefault("/".join(folders), {"files": 0, "bytes": 0})
+                size["files"] += 1
+                size["bytes"] += entry.size
+        return found
+
     def _walk(self, part: str) -> dict[str, os.stat_result]:
         """Return the files of a part, and take in its links; what is neither is no content."""
         files = {}

@@ -180,11 +180,14 @@ def judge(record: Record, max_age: timedelta, now: datetime) -> Freshness:
         record.since,
     )
     problem, note = _verdict(known, max_age, now)
+    drill = next((told for told in record.told if told.kind == "drill"), None)
+    if drill is not None and drill.outcome == "failed":
+        note = f"the restore drill of {_spoken(drill.at)} failed: {_first_line(drill.error)}"
     spoilt = next((told for told in record.told if told.outcome in {"verified", "damaged"}), None)
     if spoilt is not None and spoilt.outcome == "damaged":
         note = f"the snapshot {spoilt.snapshot} is damaged: {(spoilt.error or 'see `stackctl backup verify`')[:200]}"
     if last is not None and last.outcome == "failed":
-        note = f"the backup of {_spoken(last.at)} failed: {(last.error or 'no reason is known').splitlines()[0]}"
+        note = f"the backup of {_spoken(last.at)} failed: {_first_line(last.error)}"
     return Freshness(
         known.newest_verified, known.snapshot, known.last_run, known.last_outcome, known.since, problem, note
     )
@@ -278,6 +281,10 @@ def _moment(text: str | None) -> datetime | None:
 
 def _iso(moment: datetime | None) -> str | None:
     return iso(moment) if moment else None
+
+
+def _first_line(error: str | None) -> str:
+    return (error or "no reason is known").splitlines()[0]
 
 
 def _spoken(moment: datetime) -> str:

@@ -49,7 +49,7 @@ def run(
 ) -> Outcome:
     """Take a backup and say how it ended; the last event is ``end``. Nothing but an interrupt comes out of it."""
     settings = stack.settings.backup
-    _note(events, ping(settings.ping_url, "start"))
+    _warn(events, ping(settings.ping_url, "start"))
     began = datetime.now(UTC)
     snapshot: Snapshot | None = None
     try:
@@ -67,7 +67,7 @@ def run(
         busy = False
     if not busy:
         text = outcome.message or f"snapshot {outcome.snapshot}"
-        _note(events, ping(settings.ping_url, "failure" if outcome.exit else "success", text))
+        _warn(events, ping(settings.ping_url, "failure" if outcome.exit else "success", text))
     status = "failed" if outcome.exit else "ok"
     events(
         "end",
@@ -101,11 +101,11 @@ def _taken(
     }
     problem = "; ".join(verdict.problems[:5]) if not verdict.ok else None
     told = Told(began, "backup", "damaged" if problem else "verified", snapshot.id, snapshot.at, problem)
-    _note(events, untold.tell(repository, stack, told, figures))
+    _warn(events, untold.tell(repository, stack, told, figures))
     hooks("told")
     for other in (each for each in repository.snapshots() if each.id in verdict.also):
         shared = f"shares what is damaged with {snapshot.id}"
-        _note(events, untold.tell(repository, stack, Told(began, "verify", "damaged", other.id, other.at, shared)))
+        _warn(events, untold.tell(repository, stack, Told(began, "verify", "damaged", other.id, other.at, shared)))
     if problem:
         raise Damaged(snapshot.id, problem)
     return snapshot
@@ -122,9 +122,9 @@ def _afterwards(stack: Stack, repository: Repository, events: Events, hooks: Hoo
         except StackctlError as error:
             failures.append(error)
     hooks("copied")
-    pruned = prune(repository, settings, now=datetime.now(UTC), events=events)
-    if pruned.plan.refused:
-        events("note", text=f"nothing was deleted: {pruned.plan.refused}; see `stackctl backup prune`")
+    decided = prune(repository, settings, now=datetime.now(UTC), events=events)
+    if decided.refused:
+        events("warning", text=f"nothing was deleted: {decided.refused}; see `stackctl backup prune`")
     else:
         for copy in copies if not failures else ():
             try:
@@ -139,15 +139,15 @@ def _afterwards(stack: Stack, repository: Repository, events: Events, hooks: Hoo
 
 def _tell_failure(stack: Stack, repository: Repository, events: Events, began: datetime, error: StackctlError) -> None:
     try:
-        _note(events, untold.tell(repository, stack, Told(began, "backup", "failed", error=error.message)))
+        _warn(events, untold.tell(repository, stack, Told(began, "backup", "failed", error=error.message)))
     except StackctlError as further:  # the target is gone: MLflow can be told without it
         problem = untold.tell_now(stack, Told(began, "backup", "failed", error=error.message))
-        _note(events, problem or further.message)
+        _warn(events, problem or further.message)
 
 
-def _note(events: Events, text: str | None) -> None:
+def _warn(events: Events, text: str | None) -> None:
     if text:
-        events("note", text=text)
+        events("warning", text=text)
 
 
 def _of_the_disk(error: OSError) -> StackctlError:

@@ -16,7 +16,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from stackctl.backup.documents import flush, read_document, write_document
 from stackctl.backup.manifest import FILE, HEADER, Manifest
+from stackctl.backup.marks import Marks
 from stackctl.errors import StackctlError, UsageError
 
 SCHEMA = 1
@@ -100,9 +102,14 @@ class Repository:
         return self.state / "mirror"
 
     @property
+    def marks(self) -> Marks:
+        """What is remembered of each snapshot: whether it is right, and the digest of its manifest."""
+        return Marks(self.state, self.home, self.mirror)
+
+    @property
     def id(self) -> str | None:
         """The identity that the repository was given when it was made; None: there is none here."""
-        identity = _read(self.root / IDENTITY).get("id")
+        identity = read_document(self.root / IDENTITY).get("id")
         return str(identity) if identity else None
 
     def prepare(self) -> None:
@@ -207,15 +214,12 @@ class Repository:
         (self.home / identity).rename(gone)
         flush(self.home)
         self.point_latest()
-        for file in ("verified.json", "damaged.json", "taken.json"):
-            kept = _read(self.state / file)
-            if kept.pop(identity, None) is not None:
-                write_document(self.state / file, kept)
+        self.marks.forget(identity)
         shutil.rmtree(gone)
 
     def removed(self) -> tuple[str, ...]:
         """Return the snapshots that were deleted here on purpose; others that are not here were lost."""
-        return tuple(_read(self.state / "removed.json").get("removed", ()))
+        return tuple(read_document(self.state / "removed.json").get("removed", ()))
 
     def point_latest(self) -> None:
         """Let the link ``latest`` lead to the snapshot that was taken last."""
@@ -236,57 +240,6 @@ class Repository:
         """Return the number of the next snapshot."""
         return max((snapshot.sequence for snapshot in self._readable()), default=0) + 1
 
-    def record(self, snapshot: Snapshot) -> None:
-        """Remember that a snapshot was taken, and the digest of its manifest."""
-        taken = {**_read(self.state / "taken.json"), snapshot.id: str(snapshot.header["manifest"])}
-        write_document(self.state / "taken.json", taken)
-
-    def recorded(self, identity: str) -> str | None:
-        """Return the SHA-256 of a snapshot's manifest as it was when it was taken; None: nobody recorded it."""
-        digest = _read(self.state / "taken.json").get(identity)
-        return str(digest) if digest else None
-
-    def mark_verified(self, identity: str, at: datetime, *, read: datetime | None = None) -> None:
-        """Remember that a snapshot was found right; ``read``: every byte of it was read since then.
-
-        One that is known to be damaged is right again only after every byte was read.
-        """
-        damaged = _read(self.state / "damaged.json")
-        if read is None and identity in damaged:
-            return
-        marks = _read(self.state / "verified.json")
-        before = marks.get(identity, {}).get("read")
-        marks[identity] = {"at": at.astimezone(UTC).isoformat(), "read": _text(read) or before}
-        write_document(self.state / "verified.json", marks)
-        if damaged.pop(identity, None) is not None:
-            write_document(self.state / "damaged.json", damaged)
-
-    def read_through(self) -> dict[str, datetime]:
-        """Return since when every byte was read of the snapshots that are right and were read through."""
-        marks = _read(self.state / "verified.json")
-        return {identity: datetime.fromisoformat(mark["read"]) for identity, mark in marks.items() if mark.get("read")}
-
-    def verified(self) -> dict[str, datetime]:
-        """Return when each snapshot was last found right."""
-        marks = _read(self.state / "verified.json")
-        return {identity: datetime.fromisoformat(mark["at"]) for identity, mark in marks.items()}
-
-    def mark_damaged(self, identity: str, paths: Iterable[str], at: datetime) -> None:
-        """Remember which files of a snapshot are wrong: it is verified no more, and no later one shares them."""
-        paths = sorted(paths)
-        for path in paths:
-            part, _, rest = path.partition("/")
-            with contextlib.suppress(OSError):
-                if part == "objects" and (self.mirror / rest).samefile(self.home / identity / path):
-                    (self.mirror / rest).unlink()  # the next backup reads the object again
-        marks = _read(self.state / "damaged.json")
-        marks[identity] = {"at": at.astimezone(UTC).isoformat(), "paths": paths}
-        write_document(self.state / "damaged.json", marks)
-        verified = _read(self.state / "verified.json")
-        verified.pop(identity, None)
-        others = {name: {**mark, "read": None} for name, mark in verified.items()}  # they may share the wrong files
-        write_document(self.state / "verified.json", others)
-
     def sharing(self, identity: str, paths: Iterable[str]) -> dict[str, set[str]]:
         """Return the other snapshots that have the very same files, and which of ``paths`` these are."""
         found: dict[str, set[str]] = {}
@@ -296,15 +249,6 @@ class Repository:
                     if other.name != identity and (other / path).samefile(self.home / identity / path):
                         found.setdefault(other.name, set()).add(path)
         return found
-
-    def damaged(self) -> dict[str, tuple[str, ...]]:
-        """Return the damaged snapshots and their wrong files."""
-        return {identity: tuple(mark["paths"]) for identity, mark in _read(self.state / "damaged.json").items()}
-
-    def trusted(self, identity: str) -> bool:
-        """Return whether the next snapshot may share this one's files: nothing damaged can be among them."""
-        damaged = self.damaged()
-        return not damaged or (identity not in damaged and identity in self.read_through())
 
     def _folders(self) -> list[Path]:
         try:
@@ -316,43 +260,3 @@ class Repository:
         for folder in self._folders():
             with contextlib.suppress(StackctlError):
                 yield Snapshot.load(folder)
-
-
-def _text(moment: datetime | None) -> str | None:
-    return moment.astimezone(UTC).isoformat() if moment else None
-
-
-def write_document(file: Path, document: Mapping[str, Any]) -> None:
-    """Write a JSON document; a reader sees the old one or the new one, also after a loss of power."""
-    fresh = file.with_name(f".{file.name}-{secrets.token_hex(4)}")
-    try:
-        with fresh.open("x") as handle:
-            json.dump(document, handle, indent=1)
-            handle.write("\n")
-            handle.flush()
-            os.fsync(handle.fileno())
-        fresh.replace(file)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise
-    flush(file.parent)
-
-
-def flush(path: Path) -> None:
-    """Write a file or folder through to the disk."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """Return a JSON document; an empty one where there is none."""
-    try:
-        document = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise StackctlError(f"{file} cannot be read: {error}.", "Delete it if nothing else helps.") from error
-    return document if isinstance(document, dict) else {}

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from stackctl.backup.repository import flush
+from stackctl.backup.documents import flush
 from stackctl.store.urls import ObjectInfo, ObjectMissing
 
 PARTIAL = ".restoring-"

@@ -84,7 +84,7 @@ def find(live: Repository, word: str | None) -> Snapshot:
         UsageError: there is none, or it could be several.
     """
     if word is None:
-        verified, damaged = live.verified(), live.damaged()
+        verified, damaged = live.marks.verified(), live.marks.damaged()
         right = [each for each in live.snapshots() if each.id not in damaged]
         proven = [each for each in right if each.id in verified]
         return [live.find(), *right, *proven][-1]

@@ -26,10 +26,11 @@ from stackctl.backup import restore_folders as folders
 from stackctl.backup import restore_objects as objects
 from stackctl.backup import untold
 from stackctl.backup.closure import LiveObjects, closure
+from stackctl.backup.documents import write_document
 from stackctl.backup.events import Events, bar
 from stackctl.backup.events import to_stdout as tell
 from stackctl.backup.manifest import sha256_of
-from stackctl.backup.repository import Busy, Snapshot, write_document
+from stackctl.backup.repository import Busy, Snapshot
 from stackctl.backup.restore_places import Live, Only, data_of, find, folders_of, objects_of
 from stackctl.errors import StackctlError
 from stackctl.store.urls import ObjectInfo, open_store
@@ -105,6 +106,7 @@ def plan(live: Live, snapshot: Snapshot, only: Only | None, tell: Events) -> dic
         "databases": [file.name for file in saved],
         "bytes": sum(each.size for each in files) + sum(file.stat().st_size for file in saved),
         "revision": databases.revision_of(mlflow) if mlflow in saved else None,
+        "secrets": dict(snapshot.manifest.parts.get("secrets", {})),
     }
 
 

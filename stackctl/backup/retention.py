@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import takewhile
 from typing import Protocol
 
 from stackctl.errors import UsageError
@@ -14,8 +15,11 @@ from stackctl.stack.backup_settings import BackupSettings
 
 LAST_VERIFIED = "last verified"
 FUTURE = "dated in the future"
+NONE_NEWER = "no newer one is verified"
 CLOCK_SLACK = timedelta(minutes=5)
 """How far two clocks may differ before a snapshot counts as dated in the future."""
+Sizes = Mapping[str, Mapping[str, int]]
+"""How much of the source a snapshot holds: for each part (``data/inbound``), amounts by unit (files, bytes, runs)."""
 _DURATION = re.compile(r"(?:(\d+)y)?(?:(\d+)m)?(?:(\d+)d)?(?:(\d+)h)?")
 
 
@@ -74,27 +78,29 @@ class Plan:
     refused: str | None = None
 
 
-@dataclass(frozen=True)
-class Size:
-    """How much of the source a snapshot holds: files, and their bytes."""
-
-    files: int
-    bytes: int
-
-
 def plan(
-    snapshots: Sequence[Dated], policy: Policy, *, now: datetime, verified: Collection[str], shrunk: str | None = None
+    snapshots: Sequence[Dated],
+    policy: Policy,
+    *,
+    now: datetime,
+    verified: Collection[str],
+    damaged: Mapping[str, Collection[str]] | None = None,
+    shrunk: str | None = None,
 ) -> Plan:
     """Return what ``policy`` keeps and removes.
 
-    A snapshot that is dated in the future is kept and takes nobody's place. The newest verified one is always kept;
-    where none is verified, or the source shrank, nothing is removed and the plan says why.
+    A snapshot that is dated in the future is kept and takes nobody's place. Nor does one that is not right; it stays as
+    long as the policy would keep it if it were, and one with wrong files until a newer one is verified: its other files
+    may be the last ones of their time. The newest verified one is always kept; where none is verified, or the source
+    shrank, nothing is removed and the plan says why.
 
     Args:
         snapshots: the complete ones, in any order.
         policy: what to keep.
         now: the present moment (aware).
         verified: ids of the verified ones.
+        damaged: ids of those that are not right, and their wrong files (none: what they hold was not whole even when
+            they were taken).
         shrunk: how the source shrank (``shrinkage``), or None.
 
     Raises:
@@ -102,14 +108,19 @@ def plan(
     """
     if policy.empty:
         raise UsageError("The retention policy is empty: it would delete every snapshot.", "Set one of backup.keep_….")
+    damaged = damaged or {}
     ordered = sorted(snapshots, key=lambda each: (each.at, each.id), reverse=True)
     past = [each for each in ordered if each.at <= now + CLOCK_SLACK]
     reasons: dict[str, list[str]] = {each.id: [FUTURE] for each in ordered[: len(ordered) - len(past)]}
-    for each, why in _kept(past, policy):
+    right = [each for each in past if each.id not in damaged]
+    for each, why in (*_kept(right, policy), *(pair for pair in _kept(past, policy) if pair[0].id in damaged)):
         reasons.setdefault(each.id, []).append(why)
-    proven = next((each for each in past if each.id in verified), None)
+    proven = next((each for each in right if each.id in verified), None)
     if proven is not None:
         reasons.setdefault(proven.id, []).append(LAST_VERIFIED)
+    for each in takewhile(lambda each: each is not proven, past):
+        if damaged.get(each.id) and each.id not in reasons:
+            reasons[each.id] = [NONE_NEWER]
     remove = tuple(each.id for each in reversed(past) if each.id not in reasons)
     refused = shrunk or (None if proven or not remove else "no snapshot is verified")
     if refused and remove:
@@ -118,25 +129,35 @@ def plan(
     return Plan({each.id: tuple(reasons[each.id]) for each in reversed(ordered) if each.id in reasons}, remove, refused)
 
 
-def shrinkage(sizes: Sequence[tuple[str, Size]], limit: float, accepted: str | None = None) -> str | None:
+def shrinkage(sizes: Sequence[tuple[str, Sizes]], limit: float) -> str | None:
     """Return in words how the newest snapshot is smaller than one before it by more than ``limit``, or None.
 
+    Every part counts by itself: an emptied folder of photos does not hide behind gigabytes of artifacts.
+
     Args:
-        sizes: id and size of each snapshot, oldest first.
-        limit: share of files or bytes that may go, 0 to 1.
-        accepted: id of the snapshot whose size a person accepted: what is older does not count any more.
+        sizes: id and size of each snapshot that counts, oldest first; what is missing in one is 0.
+        limit: share that may go of what a part holds, 0 to 1.
     """
-    start = next((number for number, (name, _) in enumerate(sizes) if name == accepted), 0)
-    since = sizes[start:]
-    if len(since) < 2:
+    if len(sizes) < 2:
         return None
-    newest_name, newest = since[-1]
-    for unit, now in (("files", newest.files), ("bytes", newest.bytes)):
-        before = ((name, size.files if unit == "files" else size.bytes) for name, size in since[:-1])
-        name, most = max(before, key=lambda pair: pair[1])
-        if most > 0 and now < most * (1 - limit):
-            gone = 1 - now / most
-            return f"the source shrank: {newest_name} has {gone:.0%} fewer {unit} than {name}"
+    *earlier, (newest, size) = sizes
+    found = []
+    for part in dict.fromkeys(part for _, each in earlier for part in each):
+        before = [(name, each.get(part, {})) for name, each in earlier]
+        if less := _less(part, size.get(part, {}), before, limit):
+            found.append(less)
+    return f"the source shrank: {newest} has {', '.join(found)}" if found else None
+
+
+def _less(
+    part: str, now: Mapping[str, int], before: Sequence[tuple[str, Mapping[str, int]]], limit: float
+) -> str | None:
+    """Return how a part is smaller than the largest before: in the first unit in which it is."""
+    for unit in dict.fromkeys(unit for _, amounts in before for unit in amounts):
+        name, most = max(((name, amounts.get(unit, 0)) for name, amounts in before), key=lambda pair: pair[1])
+        left = now.get(unit, 0)
+        if most > 0 and left < most * (1 - limit):
+            return f"{1 - left / most:.0%} fewer {unit} in {part} than {name}"
     return None
 
 

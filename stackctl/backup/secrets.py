@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from stackctl.errors import StackctlError, UsageError
+from stackctl.errors import MissingPrerequisite, StackctlError, UsageError
 
 FILE = "secrets.age"
 
@@ -61,18 +62,26 @@ def decrypt(file: Path, identity: str) -> dict[str, bytes]:
 
     Raises:
         UsageError: it is no identity, or not the right one.
+        MissingPrerequisite: there is no pyrage.
     """
-    import pyrage
+    try:
+        import pyrage
+    except ImportError as error:
+        raise MissingPrerequisite(
+            "Opening secrets takes pyrage, and it is not installed here.", f"{sys.executable} -m pip install pyrage"
+        ) from error
 
     lines = [line.strip() for line in identity.splitlines()]
     try:
         keys = [pyrage.x25519.Identity.from_str(line) for line in lines if line and not line.startswith("#")]
     except pyrage.IdentityError as error:
         raise UsageError("This is no age identity.", "It begins with AGE-SECRET-KEY-1.") from error
+    if not keys:
+        raise UsageError("There is no age identity in this file.", "It begins with AGE-SECRET-KEY-1.")
     try:
         packed = pyrage.decrypt(file.read_bytes(), keys)
     except pyrage.DecryptError as error:
-        raise UsageError(f"{file} cannot be opened with this identity: {error}.") from error
+        raise UsageError(f"This identity does not open the secrets of the snapshot: {error}.") from error
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         members = [member for member in archive.getmembers() if member.isfile()]
         return {Path(member.name).name: stream.read() for member in members if (stream := archive.extractfile(member))}

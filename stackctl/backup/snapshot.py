@@ -22,13 +22,14 @@ from urllib.parse import quote
 from stackctl.backup import rsync, secrets, space, versions
 from stackctl.backup.closure import Closure, closure
 from stackctl.backup.contents import Contents
+from stackctl.backup.documents import flush, write_document
 from stackctl.backup.events import Events, Hooks, Progress, nothing, quiet
 from stackctl.backup.freshness import SNAPSHOT_TAG, STACK_TAG
 from stackctl.backup.manifest import FILE, HEADER, SCHEMA, Manifest, sha256_of
 from stackctl.backup.mirror import Index, Mirror, Plan
-from stackctl.backup.repository import PARTIAL, Repository, Snapshot, flush, write_document
+from stackctl.backup.repository import PARTIAL, Repository, Snapshot
 from stackctl.backup.sources import Bucket, Sources
-from stackctl.backup.sqlite_copy import copy_database, dangling_in
+from stackctl.backup.sqlite_copy import copy_database, dangling_in, rows_in
 from stackctl.errors import StackctlError
 
 STEPS = (
@@ -46,6 +47,8 @@ STEPS = (
     "marked",
 )
 """The steps, in their order; hooks are called with each once it is done (and with ``object`` for each object read)."""
+COUNTED = ("runs", "model_versions")
+"""Tables of MLflow's database that nothing empties but an accident, or a large `stackctl gc`."""
 _FLUSHERS = 16
 
 
@@ -96,7 +99,7 @@ class _Taking:
         self._base = _base(repository)
         self._parts: dict[str, Any] = {}
         self.folder = repository.root / f"{PARTIAL}{self._id}"
-        careful = self._base is not None and not repository.trusted(self._base.id)
+        careful = self._base is not None and not repository.marks.trusted(self._base.id)
         self._contents = Contents(self.folder, self._base, events, careful=careful)
 
     def run(self) -> Snapshot:
@@ -232,9 +235,18 @@ class _Taking:
             "new_bytes": contents.counts["new"]["bytes"],
             "seconds": round(time.monotonic() - self._begun, 3),
             "closure": found.holds,
+            "sizes": self._sizes(),
         }
         write_document(self.folder / HEADER, header)
         return header
+
+    def _sizes(self) -> dict[str, dict[str, int]]:
+        """Return how much there is of each part: what shrinks is noticed by it, and so by the rows of the database."""
+        sizes = self._contents.sizes()
+        for database in self._sources.databases[:1]:
+            rows = rows_in(self.folder / "db" / database.name, COUNTED)
+            sizes["db"] = {**{table.replace("_", " "): count for table, count in rows.items()}, **sizes["db"]}
+        return sizes
 
     def _closure(self) -> Closure:
         """Check that what belongs together is there, and say what is not."""
@@ -268,7 +280,7 @@ class _Taking:
         self._repository.point_latest()
         self._done("latest")
         snapshot = Snapshot(self._id, self._at, int(header["sequence"]), complete, header)
-        self._repository.record(snapshot)
+        self._repository.marks.record(snapshot.id, str(header["manifest"]))
         self._done("marked")
         return snapshot
 

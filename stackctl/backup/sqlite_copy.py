@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from stackctl.backup.repository import flush
+from stackctl.backup.documents import flush
 from stackctl.errors import StackctlError
 
 PATIENCE = 120.0
@@ -62,6 +62,17 @@ def dangling_in(database: Path) -> list[str]:
         "PRAGMA foreign_key_check",
         lambda row: f"Row {row[1]} of {row[0]} in {database.name} refers to a row of {row[2]} that is not there.",
     )
+
+
+def rows_in(database: Path, tables: Iterable[str]) -> dict[str, int]:
+    """Return how many rows tables have in a database that nobody writes to; one that is not there has none."""
+    uri = f"file:{quote(str(database))}?mode=ro&immutable=1"
+    found = dict.fromkeys(tables, 0)
+    with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+        for table in found:
+            with contextlib.suppress(sqlite3.Error):
+                found[table] = connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
+    return found
 
 
 def _ask(database: Path, question: str, sentence: Callable[[tuple[Any, ...]], str | None]) -> list[str]:

@@ -82,7 +82,7 @@ class SshCopy:
             there = self._complete(ssh)
             before = next((each for each in reversed(repository.snapshots()) if each.id in there), None)
             for snapshot in repository.snapshots():
-                if snapshot.id in there or snapshot.id in repository.damaged():
+                if snapshot.id in there or snapshot.id in repository.marks.damaged():
                     before = snapshot if snapshot.id in there else before
                     continue
                 events("note", text=f"copying {snapshot.id} to {self.host}")
@@ -193,7 +193,7 @@ class ResticCopy:
         there = self._tags()
         sent: list[str] = []
         for snapshot in repository.snapshots():
-            if snapshot.id in there or snapshot.id in repository.damaged():
+            if snapshot.id in there or snapshot.id in repository.marks.damaged():
                 continue
             events("note", text=f"copying {snapshot.id} to restic")
             words = [

@@ -9,28 +9,35 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from stackctl.backup.documents import alone, write_document
 from stackctl.backup.freshness import Outcome, Told, fetch, record
-from stackctl.backup.repository import Repository, write_document
+from stackctl.backup.repository import Repository
 from stackctl.errors import StackctlError
 from stackctl.models.rest import Rest
 from stackctl.stack import Stack
 
 FILE = "untold.json"
+LOCK = "untold.lock"
 _MOST = 100
 
 
 def tell(repository: Repository, stack: Stack, told: Told, figures: Mapping[str, float] | None = None) -> str | None:
     """Write one tagged run, or keep it for later where MLflow does not answer; return why it was kept, or None."""
-    waiting = [*_waiting(repository), {"told": _document(told), "figures": dict(figures or {})}]
-    _keep(repository, waiting)
-    return deliver(repository, stack)
+    with alone(repository.state / LOCK):
+        _keep(repository, [*_waiting(repository), {"told": _document(told), "figures": dict(figures or {})}])
+        return _deliver(repository, stack)
 
 
 def deliver(repository: Repository, stack: Stack) -> str | None:
     """Write the tagged runs that wait, oldest first; return why some still do, or None."""
-    waiting = _waiting(repository)
-    if not waiting:
+    if not _waiting(repository):
         return None
+    with alone(repository.state / LOCK):
+        return _deliver(repository, stack)
+
+
+def _deliver(repository: Repository, stack: Stack) -> str | None:
+    waiting = _waiting(repository)
     while waiting:
         problem = tell_now(stack, _told(waiting[0]["told"]), waiting[0]["figures"])
         if problem is not None:
@@ -53,7 +60,7 @@ def remind(repository: Repository, stack: Stack) -> str | None:
     finally:
         rest.close()
     said = {told.snapshot: told.outcome for told in reversed(known.told)}
-    verified, damaged = repository.verified(), repository.damaged()
+    verified, damaged = repository.marks.verified(), repository.marks.damaged()
     for snapshot in repository.snapshots():
         found: Outcome | None = "damaged" if snapshot.id in damaged else "verified" if snapshot.id in verified else None
         if found is not None and said.get(snapshot.id) != found:

@@ -26,6 +26,10 @@ READ_AGAIN = timedelta(days=30)
 """How long a file that was read is trusted to be as it was."""
 
 
+class Gone(StackctlError):
+    """A snapshot was deleted while it was read."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What verifying a snapshot found.
@@ -72,8 +76,12 @@ class Verdict:
 
 
 def check(repository: Repository, snapshot: Snapshot, *, deep: bool = True, events: Events = quiet) -> Verdict:
-    """Verify a snapshot and remember the outcome in its repository."""
-    verdict = verify(snapshot, deep=deep, recorded=repository.recorded(snapshot.id), events=events)
+    """Verify a snapshot and remember the outcome in its repository.
+
+    Raises:
+        Gone: retention let it go meanwhile.
+    """
+    verdict = verify(snapshot, deep=deep, recorded=repository.marks.recorded(snapshot.id), events=events)
     return _remember(repository, snapshot, verdict, datetime.now(UTC) if deep else None)
 
 
@@ -84,13 +92,13 @@ def check_new(repository: Repository, snapshot: Snapshot, *, events: Events = qu
     """
     now = datetime.now(UTC)
     read, other = _read_before(repository, snapshot, now)
-    verdict = verify(snapshot, recorded=repository.recorded(snapshot.id), proven=other, events=events)
+    verdict = verify(snapshot, recorded=repository.marks.recorded(snapshot.id), proven=other, events=events)
     return _remember(repository, snapshot, verdict, read)
 
 
 def _read_before(repository: Repository, snapshot: Snapshot, now: datetime) -> tuple[datetime, Snapshot | None]:
     """Return an earlier snapshot whose every byte was read, and when; none: this one is to be read."""
-    read = repository.read_through()
+    read = repository.marks.read_through()
     for other in reversed(repository.snapshots()):
         at = read.get(other.id)
         if other.sequence < snapshot.sequence and at is not None and timedelta() <= now - at < READ_AGAIN:
@@ -99,15 +107,18 @@ def _read_before(repository: Repository, snapshot: Snapshot, now: datetime) -> t
 
 
 def _remember(repository: Repository, snapshot: Snapshot, verdict: Verdict, read: datetime | None) -> Verdict:
-    now = datetime.now(UTC)
+    now, marks = datetime.now(UTC), repository.marks
+    if not snapshot.folder.is_dir():
+        raise Gone(
+            f"The snapshot {snapshot.id} was deleted while it was read.", "`stackctl backup list` shows the others."
+        )
     if verdict.ok:
-        repository.mark_verified(snapshot.id, now, read=read)
+        marks.mark_verified(snapshot.id, now, read=read)
         return verdict
     sharing = repository.sharing(snapshot.id, verdict.damaged)
-    repository.mark_damaged(snapshot.id, verdict.damaged, now)
-    known = repository.damaged()
+    marks.mark_damaged(snapshot.id, verdict.damaged, now)
     for other, paths in sharing.items():
-        repository.mark_damaged(other, paths.union(known.get(other, ())), now)
+        marks.mark_damaged(other, paths, now, more=True)
     return replace(verdict, also=tuple(sorted(sharing)))
 
 

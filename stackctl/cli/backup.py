@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Take a snapshot now (no command), or look at those there are.")
 
+STATES = {
+    "verified": "[green]verified[/]",
+    "damaged": "[red]damaged[/]",
+    "incomplete": "[red]incomplete[/]",
+    "unproven": "unproven",
+}
+SHOWN = 10
+"""Lines of one kind that are printed at most."""
 SnapshotName = Annotated[
     str | None, typer.Argument(help="Its name or the beginning of it; none: the newest.", show_default=False)
 ]
@@ -43,8 +51,16 @@ def list_(context: typer.Context) -> None:
     screen = terminal(context)
     found = _ask(screen, "list")
     screen.data(found, lambda: _table(found))
-    for name in (*found["partial"], *found["unreadable"]):
-        screen.warn(f"{name} is no whole snapshot; the next backup removes what was left unfinished.")
+    for name in found["partial"]:
+        screen.warn(f"{name} is unfinished: a backup is at work, or was interrupted; the next one removes it then.")
+    for name in found["unreadable"]:
+        screen.warn(f"{name} has lost its header: it is no snapshot any more. Delete it in {found['repository']}.")
+    for each in found["snapshots"]:
+        if each["state"] in {"damaged", "incomplete"}:
+            what = (
+                f"{len(each['damaged'])} of its files are wrong" if each["damaged"] else "what it holds was not whole"
+            )
+            screen.warn(f"{each['id']} is {each['state']}: {what} (`stackctl backup show {each['id']}`).")
 
 
 @app.command()
@@ -163,7 +179,7 @@ def _table(found: dict[str, Any]) -> RenderableType:
             title, justify="right" if title in {"Files", "Size", "New"} else "left", no_wrap=title != "Kept as"
         )
     for each in found["snapshots"]:
-        state = "[red]damaged[/]" if each["damaged"] else "[green]verified[/]" if each["verified"] else "unproven"
+        state = STATES[each["state"]]
         sizes = [bytes_in_words(each[key]) for key in ("bytes", "new_bytes")]
         kept = ", ".join(why for why in each["keep"] if why != "last verified") or "–"
         table.add_row(each["id"], str(each["files"] or "–"), *sizes, state, kept)
@@ -176,13 +192,23 @@ def _contents(found: dict[str, Any]) -> str:
         lines.append(f"  {name:<24} {count['files']:>8} files  {bytes_in_words(count['bytes']):>10}")
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items() if version)
     lines.append(f"  versions: {_escaped(versions)}")
-    lines.append("  [red]damaged[/]" if found["damaged"] else f"  verified: {found['verified'] or 'never'}")
+    secrets = found["parts"].get("secrets", {})
+    sealed = f"encrypted for {len(secrets.get('recipients', ()))} ({', '.join(secrets.get('names', ()))})"
+    lines.append(f"  secrets: {_escaped(sealed if secrets.get('included') else 'not in it')}")
+    lines.append(f"  {STATES[found['state']]}" + (f" {_when(found['verified'])}" if found["verified"] else ""))
+    closed = found["closure"]
+    gone = [f"{key} is gone, though its run is active." for key in closed["vanished"]]
+    for sentences in (found["damaged"], closed["incomplete"], gone, closed["notes"]):
+        lines += [f"    {_escaped(sentence)}" for sentence in sentences[:SHOWN]]
+        if len(sentences) > SHOWN:
+            lines.append(f"    and {len(sentences) - SHOWN} more (--json lists them)")
     return "\n".join(lines)
 
 
 def _pruned(found: dict[str, Any]) -> str:
     verb = "would be deleted" if found["dry_run"] else "deleted"
-    lines = [f"{verb}: {name}" for name in found["removed"]] or [f"nothing {verb}"]
+    damaged = dict.fromkeys(found["damaged"], " (damaged)")
+    lines = [f"{verb}: {name}{damaged.get(name, '')}" for name in found["removed"]] or [f"nothing {verb}"]
     if found["refused"]:
         lines.append(f"[yellow]⚠ {found['refused']}[/]")
     return "\n".join([*lines, *(f"kept: {name} ({', '.join(why)})" for name, why in found["keep"].items())])

@@ -67,5 +67,10 @@ class _Lines:
 
 
 def _note(screen: Terminal, event: dict[str, Any]) -> None:
-    if event["event"] == "note":
-        screen.warn(str(event["text"]))
+    match event["event"]:
+        case "warning":
+            screen.warn(str(event["text"]))
+        case "note":
+            screen.note(f"  {event['text']}")
+        case "removed":
+            screen.note(f"  deleted {event['snapshot']}{', which was damaged' if event.get('damaged') else ''}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -36,6 +36,10 @@ def restore(
     ] = None,
     new_stack: Annotated[bool, typer.Option("--new-stack", help="Make a new stack in --into DIR.")] = False,
     engine: Annotated[str | None, typer.Option(metavar="ENGINE", help="Of the new stack: local or docker.")] = None,
+    identity: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also the snapshot's secrets, which this age identity opens."),
+    ] = None,
     undo: Annotated[
         bool, typer.Option("--undo", help="Go back from a restore that failed or was interrupted.")
     ] = False,
@@ -46,19 +50,23 @@ def restore(
     command ends it.
     """
     from stackctl.errors import UsageError
+    from stackctl.lifecycle.restore_secrets import read_identity
 
     screen = terminal(context)
     if new_stack and into is None:
         raise UsageError("A new stack needs a folder.", "Add --into DIR.")
     if engine is not None and not new_stack:
         raise UsageError("--engine is of a new stack.", "Add --new-stack.")
+    if identity is not None and (only is not None or undo):
+        raise UsageError("Secrets come with everything, not with a part of it.", "Leave out --identity or the other.")
     part = only.value if only else None
+    key = read_identity(identity) if identity else None
     if undo:
         _undo(screen)
     elif into is None:
-        _same(screen, snapshot, part)
+        _same(screen, snapshot, part, key)
     else:
-        _elsewhere(screen, snapshot, part, into, engine, new=new_stack)
+        _elsewhere(screen, snapshot, part, into, engine, key, new=new_stack)
 
 
 def _undo(screen: Terminal) -> None:
@@ -72,7 +80,7 @@ def _undo(screen: Terminal) -> None:
     screen.note(f"What was there before the restore is back: {', '.join(done['databases']) or 'no database'}.")
 
 
-def _same(screen: Terminal, snapshot: str | None, only: str | None) -> None:
+def _same(screen: Terminal, snapshot: str | None, only: str | None, identity: str | None) -> None:
     from stackctl.lifecycle.open_restore import going_on
     from stackctl.lifecycle.restore import meant
     from stackctl.lifecycle.restore import restore as bring_back
@@ -81,16 +89,23 @@ def _same(screen: Terminal, snapshot: str | None, only: str | None) -> None:
     snapshot, only = going_on(stack, snapshot, only)
     what = {None: "everything", "db": "the databases", "objects": "all objects", "outbound": "the results"}[only]
     with screen.progress() as progress:
-        identity = meant(engine, snapshot, progress)
-    screen.note(f"This replaces {what} of {stack.name} by what the snapshot {identity} has.")
+        name = meant(engine, snapshot, progress)
+    screen.note(f"This replaces {what} of {stack.name} by what the snapshot {name} has.")
     screen.confirm(f"Type {stack.name} to restore", stack.name)
     with screen.progress() as progress:
-        done = bring_back(stack, engine, snapshot or identity, progress, only=only)
+        done = bring_back(stack, engine, snapshot or name, progress, only=only, identity=identity)
     _print(screen, done)
 
 
 def _elsewhere(
-    screen: Terminal, snapshot: str | None, only: str | None, into: Path, engine_name: str | None, *, new: bool
+    screen: Terminal,
+    snapshot: str | None,
+    only: str | None,
+    into: Path,
+    engine_name: str | None,
+    identity: str | None,
+    *,
+    new: bool,
 ) -> None:
     from stackctl.lifecycle.restore import meant
     from stackctl.lifecycle.restore_elsewhere import into_folder, into_stack, new_stack_from
@@ -99,23 +114,31 @@ def _elsewhere(
     _, engine = screen.engine()
     if not new and not (into / SETTINGS_FILE).is_file():
         with screen.progress() as progress:
-            written = into_folder(engine, snapshot, into, progress, only=only)
-        if screen.json:
-            print_json(written)
-        screen.note(f"{written['files']} files of {written['snapshot']} are in {into}.")
+            written = into_folder(engine, snapshot, into, progress, only=only, identity=identity)
+        _print_files(screen, written)
         return
     if not new:
         with screen.progress() as progress:
-            identity = meant(engine, snapshot, progress)
-        snapshot, name = snapshot or identity, into.resolve().name
-        screen.note(f"This replaces what is in {into} by what the snapshot {identity} has.")
+            found = meant(engine, snapshot, progress)
+        snapshot, name = snapshot or found, into.resolve().name
+        screen.note(f"This replaces what is in {into} by what the snapshot {found} has.")
         screen.confirm(f"Type {name} to replace what is in that stack", name)
     with screen.progress() as progress:
         if new:
-            done = new_stack_from(engine, snapshot, into, progress, engine_name=engine_name)
+            done = new_stack_from(engine, snapshot, into, progress, engine_name=engine_name, identity=identity)
         else:
-            done = into_stack(engine, snapshot, into, progress, only=only)
+            done = into_stack(engine, snapshot, into, progress, only=only, identity=identity)
     _print(screen, done)
+
+
+def _print_files(screen: Terminal, written: dict[str, Any]) -> None:
+    if screen.json:
+        print_json(written)
+    screen.note(f"{written['files']} files of {written['snapshot']} are in {written['folder']}.")
+    if written["secrets"]:
+        screen.note(f"Its {len(written['secrets'])} secrets are in {written['folder']}/secrets, for you alone.")
+    elif written["sealed"]:
+        screen.note("Its secrets are in secrets.age, closed: `age -d -i FILE secrets.age | tar x` opens them.")
 
 
 def _print(screen: Terminal, done: Restored) -> None:

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from stackctl.stack import Stack
 
 SCRATCH = ".stackctl-drill-"
 LEAN: dict[str, dict[str, Any]] = {
-    "backup": {"schedule": None, "ping_url": None, "drill_schedule": None},
+    "backup": {"schedule": None, "ping_url": None, "drill_ping_url": None, "drill_schedule": None},
     "deploy": {"policy": "manual"},
     "serving": {"staging": False},
 }
@@ -67,7 +67,7 @@ class Drilled:
 
 
 def drill(stack: Stack, engine: Engine, snapshot: str | None, progress: Progress) -> Drilled:
-    """Restore a snapshot (None: the latest) into a scratch stack on free ports; the scratch stack is destroyed.
+    """Restore a snapshot (None: the newest verified) into a scratch stack on free ports; that is destroyed then.
 
     It runs beside the stack itself, on the same engine. Its outcome is noted in MLflow where that answers.
 
@@ -76,29 +76,32 @@ def drill(stack: Stack, engine: Engine, snapshot: str | None, progress: Progress
     """
     with on_this_machine(engine, snapshot, progress) as found:
         rest = Rest(stack.endpoints.mlflow, stack.mlflow_token())
+
+        def note(told: Told, figures: dict[str, float]) -> None:
+            with contextlib.suppress(StackctlError):  # it is no less true where MLflow does not answer
+                record(rest, stack.name, told, figures)
+
         with contextlib.closing(rest):
-            return practise(found, stack.name, stack.settings.engine, stack.home.parent, progress, rest=rest)
+            return practise(found, stack.settings.engine, stack.home.parent, progress, note=note)
 
 
 def practise(
     found: Snapshot,
-    name: str,
     engine_name: str,
     place: Path,
     progress: Progress,
     *,
-    rest: Rest,
+    note: Callable[[Told, dict[str, float]], None],
     changed: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Drilled:
     """Restore ``found`` into a scratch stack below ``place`` and return what that measured.
 
     Args:
         found: the snapshot.
-        name: the stack that it was taken of.
         engine_name: of the scratch stack.
         place: a folder on a disk with room; what is made in it is removed.
         progress: called with (subject, what happens).
-        rest: the stack's MLflow, where the outcome is noted.
+        note: notes the outcome and its figures.
         changed: further settings of the scratch stack.
     """
     moment, began = datetime.now(UTC), time.monotonic()
@@ -113,8 +116,7 @@ def practise(
         drilled = Drilled(found.id, age, round(sum(phases.values()), 1), phases, done.production, levels, files)
     outcome: Outcome = "verified" if drilled.ok else "failed"
     told = Told(moment, "drill", outcome, found.id, found.at, "; ".join(drilled.problems) or None)
-    with contextlib.suppress(StackctlError):  # it is no less true where MLflow does not answer
-        record(rest, name, told, {"rpo_seconds": drilled.rpo_seconds, "rto_seconds": drilled.rto_seconds})
+    note(told, {"rpo_seconds": drilled.rpo_seconds, "rto_seconds": drilled.rto_seconds})
     return drilled
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from stackctl.backup.restore_places import snapshot_in
 from stackctl.engines import Engine, Progress
 from stackctl.errors import MissingPrerequisite, StackctlError, Unhealthy, UsageError
-from stackctl.lifecycle import migration, open_restore, restore_folders
+from stackctl.lifecycle import migration, open_restore, restore_folders, restore_secrets
 from stackctl.lifecycle.up import up
 from stackctl.process import ProcessFailed
 from stackctl.stack import Stack
@@ -76,7 +76,13 @@ class _Phases:
 
 
 def restore(
-    stack: Stack, engine: Engine, snapshot: str | None, progress: Progress, *, only: str | None = None
+    stack: Stack,
+    engine: Engine,
+    snapshot: str | None,
+    progress: Progress,
+    *,
+    only: str | None = None,
+    identity: str | None = None,
 ) -> Restored:
     """Bring the stack to the state of a snapshot, start it, and prove it.
 
@@ -89,18 +95,21 @@ def restore(
             newest one.
         progress: called with (subject, what happens).
         only: ``db``, ``objects`` or ``outbound``.
+        identity: text of an age identity that opens the snapshot's secrets: the stack gets these too.
 
     Raises:
-        UsageError: there is no such snapshot.
+        UsageError: there is no such snapshot, or the identity opens no secrets.
         StackctlError: the snapshot is damaged or newer than this MLflow; nothing was changed.
         Unhealthy: the stack is not what the snapshot promises; what was replaced is kept.
     """
     with open_restore.alone(stack):
         snapshot, only = open_restore.going_on(stack, snapshot, only)
-        return _restore(stack, engine, snapshot, _Phases(progress), only)
+        return _restore(stack, engine, snapshot, _Phases(progress), only, identity)
 
 
-def _restore(stack: Stack, engine: Engine, snapshot: str | None, phases: _Phases, only: str | None) -> Restored:
+def _restore(
+    stack: Stack, engine: Engine, snapshot: str | None, phases: _Phases, only: str | None, identity: str | None
+) -> Restored:
     progress = phases.progress
     if snapshot is not None and "/" in snapshot:
         snapshot = engine.snapshot_in(Path(snapshot))
@@ -108,9 +117,11 @@ def _restore(stack: Stack, engine: Engine, snapshot: str | None, phases: _Phases
     which = str(planned["id"]) if snapshot is None or "/" not in snapshot else snapshot
     if planned["revision"]:
         phases.run("schema", lambda: _refuse_newer(engine, planned["revision"]))
+    secrets = restore_secrets.opened(engine, which, identity) if identity is not None else {}
     open_restore.begin(stack, planned["id"], only, word=which)
     phases.run("stop", lambda: _stop_writers(stack, engine, progress))
     migration.forget(stack)
+    restore_secrets.put(stack, secrets, planned["at"])
     applied = phases.run("apply", lambda: on_data(engine, "apply", which, only, progress, phases.notes))
     folders = phases.run(
         "folders",
@@ -127,6 +138,9 @@ def _restore(stack: Stack, engine: Engine, snapshot: str | None, phases: _Phases
         raise Unhealthy(error.message, UNDO) from error
     finished = phases.run("finish", lambda: on_data(engine, "finish", which, only, progress, phases.notes))
     restore_folders.forget_kept(stack)
+    if only in (None, "db"):
+        phases.notes += restore_secrets.warnings(stack, which, planned["at"], planned["secrets"])
+    restore_secrets.forget_kept(stack)
     open_restore.end(stack)
     return Restored(
         snapshot=planned["id"],
@@ -166,6 +180,7 @@ def undo(stack: Stack, engine: Engine, progress: Progress) -> dict[str, Any]:
         _stop_writers(stack, engine, progress)
         done = on_data(engine, "undo", None, None, progress, phases.notes)
         files = done["objects"] + restore_folders.bring_back(stack)
+        restore_secrets.bring_back(stack)
         open_restore.end(stack)
         up(stack, engine, progress)
     return {"databases": done["databases"], "objects": files, "notes": phases.notes}

@@ -13,8 +13,10 @@ from stackctl.backup.manifest import sha256_of
 from stackctl.backup.repository import Snapshot
 from stackctl.backup.restore_files import FolderPlace
 from stackctl.backup.restore_places import snapshot_in
+from stackctl.backup.secrets import FILE as SEALED
 from stackctl.engines import Engine, Progress, engine_of
 from stackctl.errors import StackctlError, Unhealthy, UsageError
+from stackctl.lifecycle import restore_secrets
 from stackctl.lifecycle.restore import Restored, meant, restore
 from stackctl.stack import Stack
 from stackctl.stack.stack import SETTINGS_FILE
@@ -23,7 +25,7 @@ OPEN = ".stackctl-restoring"
 """File in a folder that says that a restore into it has not ended."""
 CARRIED = ("model", "serving", "deploy", "batch")
 """Settings that a new stack takes over from the snapshot's; ports, paths and targets are its own."""
-NOT_CARRIED = ("target", "copies", "ping_url", "drill_schedule")
+NOT_CARRIED = ("target", "copies", "ping_url", "drill_ping_url", "drill_schedule")
 """What it does not take over of ``backup``: two stacks would take each other's snapshots for theirs."""
 _PARTS: dict[str | None, tuple[str, ...]] = {
     None: ("",),
@@ -34,42 +36,71 @@ _PARTS: dict[str | None, tuple[str, ...]] = {
 
 
 def into_folder(
-    engine: Engine, snapshot: str | None, folder: Path, progress: Progress, *, only: str | None = None
+    engine: Engine,
+    snapshot: str | None,
+    folder: Path,
+    progress: Progress,
+    *,
+    only: str | None = None,
+    identity: str | None = None,
 ) -> dict[str, Any]:
     """Write a snapshot's files into a folder, each compared with the manifest; called again it goes on.
 
+    With an ``identity`` its secrets come along, opened, into ``secrets`` in that folder.
+
     Raises:
-        UsageError: the folder has something else in it.
+        UsageError: the folder has something else in it, or the identity opens no secrets.
         StackctlError: a file of the snapshot is damaged.
     """
     marker = folder / OPEN
     if folder.exists() and any(folder.iterdir()) and not marker.is_file():
         raise UsageError(f"{folder} is neither a stack nor empty; nothing was written.", "Name a new folder.")
     with on_this_machine(engine, snapshot, progress) as found:
+        values = restore_secrets.opened_in(found.folder, identity) if identity is not None else {}
         folder.mkdir(parents=True, exist_ok=True)
         marker.write_text(f"{found.id}\n")
-        place = FolderPlace(folder)
-        place.sweep()
-        prefixes = _parts(found, only)
-        wanted = {path: each for path, each in found.manifest.files.items() if path.startswith(prefixes)}
-        for number, (path, entry) in enumerate(wanted.items(), 1):
-            if not (folder / path).is_file() or sha256_of(folder / path) != entry.sha256:
-                place.put_file(path, found.folder / path)
-                if sha256_of(folder / path) != entry.sha256:
-                    raise StackctlError(f"{path} in the snapshot {found.id} is damaged.", "Restore another snapshot.")
-            if number % 50 == 0 or number == len(wanted):
-                progress("files", f"{number} of {len(wanted)}")
+        wanted = _write_files(found, folder, _parts(found, only), progress)
         if only is None:
             for path, target in found.manifest.links.items():
                 if not (folder / path).is_symlink():
                     (folder / path).parent.mkdir(parents=True, exist_ok=True)
                     (folder / path).symlink_to(target)
+        if values:
+            restore_secrets.write_private(folder / "secrets", values)
         marker.unlink()
-        return {"snapshot": found.id, "folder": str(folder), "files": len(wanted), "only": only}
+        return {
+            "snapshot": found.id,
+            "folder": str(folder),
+            "files": wanted,
+            "only": only,
+            "secrets": sorted(values),
+            "sealed": (folder / SEALED).is_file(),
+        }
+
+
+def _write_files(found: Snapshot, folder: Path, prefixes: tuple[str, ...], progress: Progress) -> int:
+    """Write the files below some folders of a snapshot, and return how many there are."""
+    place = FolderPlace(folder)
+    place.sweep()
+    wanted = {path: each for path, each in found.manifest.files.items() if path.startswith(prefixes)}
+    for number, (path, entry) in enumerate(wanted.items(), 1):
+        if not (folder / path).is_file() or sha256_of(folder / path) != entry.sha256:
+            place.put_file(path, found.folder / path)
+            if sha256_of(folder / path) != entry.sha256:
+                raise StackctlError(f"{path} in the snapshot {found.id} is damaged.", "Restore another snapshot.")
+        if number % 50 == 0 or number == len(wanted):
+            progress("files", f"{number} of {len(wanted)}")
+    return len(wanted)
 
 
 def into_stack(
-    engine: Engine, snapshot: str | None, folder: Path, progress: Progress, *, only: str | None = None
+    engine: Engine,
+    snapshot: str | None,
+    folder: Path,
+    progress: Progress,
+    *,
+    only: str | None = None,
+    identity: str | None = None,
 ) -> Restored:
     """Restore a snapshot of one stack into another one; see ``restore``."""
     target = Stack.from_folder(folder)
@@ -78,18 +109,26 @@ def into_stack(
         other.prepare(progress)
         way_back = f"`stackctl -C {folder} restore --undo` goes back; the same command goes on."
         with _hinting(way_back):
-            return restore(target, other, other.snapshot_in(found.folder), progress, only=only)
+            return restore(target, other, other.snapshot_in(found.folder), progress, only=only, identity=identity)
 
 
 def new_stack_from(
-    engine: Engine, snapshot: str | None, folder: Path, progress: Progress, *, engine_name: str | None
+    engine: Engine,
+    snapshot: str | None,
+    folder: Path,
+    progress: Progress,
+    *,
+    engine_name: str | None,
+    identity: str | None = None,
 ) -> Restored:
     """Make a stack with the answers and settings of a snapshot, free ports, and its data.
 
     Raises:
-        UsageError: the folder is taken, or the snapshot has no answers.
+        UsageError: the folder is taken, the snapshot has no answers, or the identity opens no secrets.
     """
     with on_this_machine(engine, snapshot, progress) as found:
+        if identity is not None:
+            restore_secrets.opened_in(found.folder, identity)  # before anything is made
         if (folder / SETTINGS_FILE).is_file() and (folder / OPEN).is_file():
             made = Stack.from_folder(folder)  # an attempt before was interrupted
         else:
@@ -98,7 +137,7 @@ def new_stack_from(
         other = engine_of(made)
         other.prepare(progress)
         with _hinting(f"The same command goes on; the new stack's ports are in {folder / SETTINGS_FILE}."):
-            done = restore(made, other, other.snapshot_in(found.folder), progress)
+            done = restore(made, other, other.snapshot_in(found.folder), progress, identity=identity)
         (folder / OPEN).unlink()
         return done
 

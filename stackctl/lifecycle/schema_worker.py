@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from stackctl.backup.repository import flush
+from stackctl.backup.documents import flush
 from stackctl.backup.restore_databases import SIDECARS
 from stackctl.backup.sqlite_copy import copy_database
 from stackctl.process import run

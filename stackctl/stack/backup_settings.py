@@ -45,7 +45,9 @@ class BackupSettings(_Section):
         encrypt_to: age recipients that may read the secrets in a snapshot; none: it holds no secrets.
         keep_within: keeps all that are younger, for instance ``2m15d``.
         shrink_limit: share (0 to 1) that the source may lose from one snapshot to the next before nothing is pruned.
+        ping_url: a Healthchecks-style address that hears of the start, success and failure of backups.
         drill_schedule: a crontab line for restore drills; None: none.
+        drill_ping_url: hears of scheduled drills; None: ``ping_url`` hears of those that fail.
     """
 
     schedule: str | None = "0 5 * * 6"
@@ -63,6 +65,7 @@ class BackupSettings(_Section):
     max_age_days: Annotated[float, Field(gt=0, le=3660)] = 8
     ping_url: PingUrl | None = None
     drill_schedule: str | None = None
+    drill_ping_url: PingUrl | None = None
 
     @property
     def max_age(self) -> timedelta:

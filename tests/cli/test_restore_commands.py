@@ -17,6 +17,8 @@ def cli(tmp_path: Path) -> Cli:
 def test_options_that_need_another_one_say_which(cli: Cli) -> None:
     assert "Add --into DIR" in cli.fails(2, "restore", "--new-stack")
     assert "Add --new-stack" in cli.fails(2, "restore", "--engine", "docker")
+    assert "Leave out --identity" in cli.fails(2, "restore", "--only", "db", "--identity", "key.txt")
+    assert "key.txt cannot be read" in cli.fails(2, "restore", "--identity", "key.txt")
 
 
 def test_without_a_snapshot_there_is_nothing_to_restore_and_nothing_is_stopped(cli: Cli) -> None:

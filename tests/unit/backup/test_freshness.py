@@ -115,3 +115,10 @@ def test_an_mlflow_that_is_away_is_said_and_not_taken_for_no_backups(mlflow: Mem
 def test_the_document_has_no_ages_so_that_it_changes_only_when_something_happens(mlflow: MemoryRuns) -> None:
     first = asked(mlflow, backup(ago(days=1))).to_dict()
     assert read(mlflow.rest(), "mine", WEEK, NOW + timedelta(days=3)).to_dict() == first
+
+
+def test_a_drill_that_fails_is_noted_until_one_succeeds(mlflow: MemoryRuns) -> None:
+    found = asked(mlflow, backup(ago(days=2)), Told(ago(days=1), "drill", "failed", "X", ago(days=2), "no model\nmore"))
+    assert (found.problem, found.note) == (None, "the restore drill of 2026-11-20 08:00 UTC failed: no model")
+    assert asked(mlflow, backup(ago(hours=1), "failed")).note == "the backup of 2026-11-21 07:00 UTC failed: why"
+    assert asked(mlflow, backup(ago(minutes=30)), Told(NOW, "drill", "verified", "X", ago(days=2))).note is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -49,8 +49,8 @@ class Scene:
         return answer(place, _parsed(words), self._hear)
 
     def notes(self) -> str:
-        """Return what was noted."""
-        return "\n".join(str(event["text"]) for event in self.events if event["event"] == "note")
+        """Return what was noted and warned of."""
+        return "\n".join(str(event["text"]) for event in self.events if event["event"] in {"note", "warning"})
 
     def _hear(self, event: str, **fields: Any) -> None:
         self.events.append({"event": event, **fields})
@@ -70,7 +70,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
 def test_a_backup_is_taken_verified_told_and_pinged(scene: Scene) -> None:
     outcome = scene.backup()
     assert outcome.exit == 0
-    assert outcome.snapshot in scene.backed.repository.verified()
+    assert outcome.snapshot in scene.backed.repository.marks.verified()
     tags = scene.mlflow.tags()
     assert (tags["stackctl.backup.outcome"], tags["stackctl.backup.snapshot"]) == ("verified", outcome.snapshot)
     assert {"seconds", "bytes", "new_bytes"} <= {each["key"] for each in scene.mlflow.runs[0]["data"]["metrics"]}
@@ -108,7 +108,7 @@ def test_a_restored_mlflow_hears_of_the_snapshots_that_are_younger_than_its_data
     scene.backup()
     spoilt, right = str(scene.backup().snapshot), str(scene.backup().snapshot)
     del scene.mlflow.runs[1:]  # the database of the first snapshot does not have them
-    repository.mark_damaged(spoilt, ["stack/stack.yaml"], datetime.now(UTC))
+    repository.marks.mark_damaged(spoilt, ["stack/stack.yaml"], datetime.now(UTC))
     assert untold.remind(repository, scene.stack) is None
     tags = [scene.mlflow.tags(number) for number in range(len(scene.mlflow.runs))]
     heard = {each["stackctl.backup.snapshot"]: each["stackctl.backup.outcome"] for each in tags}
@@ -162,7 +162,7 @@ def test_a_second_copy_that_fails_fails_the_backup_but_not_the_snapshot(scene: S
     assert outcome.exit == 1
     assert outcome.message is not None
     assert "The snapshot is there and verified, but" in outcome.message
-    assert outcome.snapshot in scene.backed.repository.verified()
+    assert outcome.snapshot in scene.backed.repository.marks.verified()
     assert scene.mlflow.tags()["stackctl.backup.outcome"] == "verified"
     assert scene.mlflow.pings[-1][0] == "/1/fail"
 
@@ -196,6 +196,74 @@ def test_a_source_that_was_emptied_stops_deletion_until_a_person_accepts_it(scen
     newest = scene.backed.repository.snapshots()[-1].id
     assert full in scene.ask("prune", "--accept")["removed"]
     assert [snapshot.id for snapshot in scene.backed.repository.snapshots()] == [newest]
+
+
+def _lose_photos(backed: Backed) -> None:
+    for photo in backed.inbound.iterdir():
+        photo.unlink()
+
+
+def _lose_runs(backed: Backed) -> None:
+    with backed.sql() as connection:
+        connection.execute("DELETE FROM tags")
+        connection.execute("DELETE FROM runs")
+
+
+def _lose_objects(backed: Backed) -> None:
+    backed.shelf.objects = {key: data for key, data in backed.shelf.objects.items() if "/models/" in key}
+
+
+def _lose_pipeline(backed: Backed) -> None:
+    (backed.folder / "stack" / "pipeline" / "MLproject").unlink()
+
+
+@pytest.mark.parametrize(
+    ("lose", "what"),
+    [
+        (_lose_photos, "fewer files in data/inbound"),
+        (_lose_runs, "fewer runs in db"),
+        (_lose_objects, "fewer files in objects/mlflow"),
+        (_lose_pipeline, "fewer files in stack/pipeline"),
+    ],
+)
+def test_one_part_that_was_emptied_stops_deletion_though_all_the_rest_is_there(
+    scene: Scene, lose: Callable[[Backed], None], what: str
+) -> None:
+    scene.settings = {"keep_last": 1, "keep_daily": 0, "keep_weekly": 0, "keep_monthly": 0}
+    for number in range(2, 8):
+        scene.backed.log_run(number)
+    scene.backed.register(2, "large")
+    scene.backed.shelf.objects["0/models/notes"] = bytes(2_000_000)
+    full = scene.backup().snapshot
+    lose(scene.backed)
+    assert scene.backup().exit == 0
+    assert what in scene.notes()
+    assert scene.backed.repository.snapshots()[0].id == full
+
+
+def test_what_a_person_accepted_stays_accepted_when_that_snapshot_is_gone(scene: Scene) -> None:
+    full = scene.backup().snapshot
+    _lose_photos(scene.backed)
+    less = str(scene.backup().snapshot)
+    scene.ask("prune", "--accept")
+    scene.backup()
+    with scene.backed.repository.lock("test"):
+        scene.backed.repository.remove(less)
+    assert scene.backed.repository.snapshots()[0].id == full
+    assert scene.ask("prune", "--dry-run")["refused"] is None
+
+
+def test_a_damaged_snapshot_takes_no_place_and_is_named_until_it_goes(scene: Scene) -> None:
+    scene.settings = {"keep_last": 2, "keep_daily": 0, "keep_weekly": 0, "keep_monthly": 0}
+    first, second = (str(scene.backup().snapshot) for _ in range(2))
+    scene.backed.repository.marks.mark_damaged(second, ["data/inbound/photo.png"], datetime.now(UTC))
+    third = str(scene.backup().snapshot)
+    states = {each["id"]: each["state"] for each in scene.ask("list")["snapshots"]}
+    assert states == {first: "verified", second: "damaged", third: "verified"}
+    fourth = str(scene.backup().snapshot)
+    assert [each.id for each in scene.backed.repository.snapshots()] == [third, fourth]
+    removed = {each["snapshot"]: each["damaged"] for each in scene.events if each["event"] == "removed"}
+    assert removed == {first: False, second: True}
 
 
 def test_the_repository_answers_what_there_is_and_whether_it_is_right(scene: Scene) -> None:

@@ -40,7 +40,7 @@ def test_a_removed_snapshot_is_gone_as_a_whole_and_the_others_stay_right(backed:
         backed.repository.remove(second.id)
     assert (backed.repository.root / "latest").resolve() == first.folder.resolve()
     assert verify(first).ok
-    assert backed.repository.recorded(second.id) is None
+    assert backed.repository.marks.recorded(second.id) is None
     with backed.repository.lock("prune"):
         backed.repository.remove(first.id)
     assert backed.repository.latest() is None

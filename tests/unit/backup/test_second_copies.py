@@ -84,7 +84,7 @@ def test_copies_on_another_host_arrive_whole_share_what_is_shared_here_and_go_wh
     (there / ids[1] / "snapshot.json").unlink()
     (there / ids[1] / "data" / "changed").write_text("hal")
     damaged = add(repository, 3, {"changed": "3"})
-    repository.mark_damaged(damaged, ["data/changed"], datetime.now(UTC))
+    repository.marks.mark_damaged(damaged, ["data/changed"], datetime.now(UTC))
     assert copy.send(repository) == [ids[1]]
     assert (there / ids[1] / "data" / "changed").read_text() == "two"
 

@@ -29,7 +29,7 @@ def test_killed_at_any_step_the_latest_can_be_restored_and_the_next_backup_works
     assert backed.take_and_die(step) == KILLED
     latest = backed.repository.latest()
     assert latest is not None
-    assert verify(latest, recorded=backed.repository.recorded(latest.id)).problems == ()
+    assert verify(latest, recorded=backed.repository.marks.recorded(latest.id)).problems == ()
     assert restored(latest) == (before if latest.id == first.id else backed.contents())
     assert (backed.repository.root / "latest").exists()
     last = backed.take()

@@ -80,7 +80,7 @@ def test_an_edited_manifest_is_named(snapshot: Snapshot, taken: Backed, *, keep_
         digest = hashlib.sha256((snapshot.folder / "manifest.json").read_bytes()).hexdigest()
         _edit(snapshot.folder / "snapshot.json", lambda header: header.update(manifest=digest))
         snapshot = Snapshot.load(snapshot.folder)
-    verdict = verify(snapshot, recorded=taken.repository.recorded(snapshot.id))
+    verdict = verify(snapshot, recorded=taken.repository.marks.recorded(snapshot.id))
     assert "manifest.json" in verdict.damaged
 
 
@@ -128,14 +128,14 @@ def test_after_a_backup_only_what_is_new_is_read_and_all_of_it_when_the_rest_was
 def test_what_was_found_is_remembered_and_a_damaged_snapshot_is_verified_no_more(taken: Backed) -> None:
     snapshot = taken.take()
     assert check(taken.repository, snapshot).ok
-    assert snapshot.id in taken.repository.verified()
+    assert snapshot.id in taken.repository.marks.verified()
     file = snapshot.folder / "db" / "mlflow.db"
     with sqlite3.connect(file) as connection:
         connection.execute("DELETE FROM tags")
     connection.close()
     assert check(taken.repository, snapshot).damaged == ("db/mlflow.db",)
-    assert snapshot.id not in taken.repository.verified()
-    assert snapshot.id in taken.repository.damaged()
+    assert snapshot.id not in taken.repository.marks.verified()
+    assert snapshot.id in taken.repository.marks.damaged()
 
 
 def test_snapshots_that_share_a_damaged_file_are_damaged_too_and_none_of_them_is_restored_unasked(
@@ -151,7 +151,7 @@ def test_snapshots_that_share_a_damaged_file_are_damaged_too_and_none_of_them_is
         assert check(backed.repository, each).ok
     _flip(newer.folder / LOG)
     assert check(backed.repository, newer).also == (older.id,)
-    assert backed.repository.damaged()[older.id] == (LOG,)
-    assert set(backed.repository.verified()) == {alone.id}
+    assert backed.repository.marks.damaged()[older.id] == (LOG,)
+    assert set(backed.repository.marks.verified()) == {alone.id}
     assert find(backed.repository, None).id == alone.id
     assert find(backed.repository, "latest").id == newer.id
