@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Build container images on this machine, and move them between machines.")
 
-Names = Annotated[list[str] | None, typer.Argument(metavar="[IMAGE…]", help="Images; none: those of the stack.")]
+Names = Annotated[
+    list[str] | None, typer.Argument(metavar="IMAGE", help="Images; none: all that the stack can start.")
+]
 
 
 def _stack_if_any(screen: Terminal) -> Stack | None:
@@ -88,7 +90,10 @@ def save(
     file: Annotated[Path, typer.Argument(dir_okay=False, help="The tar file to write.")],
     images: Names = None,
 ) -> None:
-    """Write the base and the stack's images into one tar file, for a machine without a network."""
+    """Write the base and all that the stack can start into one tar file, for a machine without a network.
+
+    That is what `up` and `batch` need there; the image for training comes along where it is here.
+    """
     from stackctl.images import save as write
 
     screen = terminal(context)
@@ -117,7 +122,7 @@ def push(
     registry: Annotated[str, typer.Argument(help="Address of a registry, for instance registry.example.org/team.")],
     images: Names = None,
 ) -> None:
-    """Push the base and the stack's images to a registry; `images.registry` in stack.yaml pulls them from there."""
+    """Push the base and all that the stack can start to a registry: `images.registry` pulls them from there."""
     from stackctl.images import push as upload
 
     screen = terminal(context)

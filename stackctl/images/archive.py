@@ -10,10 +10,12 @@ from pathlib import Path
 from stackctl.errors import StackctlError, UsageError
 from stackctl.images import base, client, registry
 from stackctl.images.builder import find, standing_references
-from stackctl.images.catalogue import CATALOGUE, REPOSITORY, checked
+from stackctl.images.catalogue import CATALOGUE, REPOSITORY, checked, startable
 from stackctl.stack import Stack
 
 Progress = Callable[[str, str], None]
+OPTIONAL = "train"
+"""What comes along where it is here, and is not missed where it is not."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,10 @@ def listing(stack: Stack | None = None) -> list[Listed]:
 
 
 def save(stack: Stack | None, file: Path, names: Iterable[str], progress: Progress) -> list[str]:
-    """Write the base and the named images (none: those of the stack) into a tar file, for a machine without a network.
+    """Write the base and the named images into a tar file, for a machine without a network.
+
+    Without names it is all that the stack can start, so that nothing is missed there; the image for training comes
+    along where it is here.
 
     Returns:
         The references in it.
@@ -77,7 +82,7 @@ def save(stack: Stack | None, file: Path, names: Iterable[str], progress: Progre
     Raises:
         StackctlError: one of them is not here yet.
     """
-    references = _present_references(stack, names)
+    references = _present_references(stack, tuple(names), progress)
     partial = file.with_name(f".{file.name}.partial")
     progress("images", f"writing {len(references)} images to {file}")
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +109,7 @@ def load(file: Path, progress: Progress) -> list[str]:
 
 
 def push(stack: Stack | None, target: str, names: Iterable[str], progress: Progress) -> list[str]:
-    """Push the base and the named images (none: those of the stack) to a registry and return their names there.
+    """Push the base and the named images (none: as for ``save``) to a registry and return their names there.
 
     Raises:
         UsageError: ``target`` is no registry's address.
@@ -112,13 +117,18 @@ def push(stack: Stack | None, target: str, names: Iterable[str], progress: Progr
         StackctlError: an image is not here yet, or the registry refuses it.
     """
     registry.checked(target)
-    return registry.push(_present_references(stack, names), target, progress)
+    return registry.push(_present_references(stack, tuple(names), progress), target, progress)
 
 
-def _present_references(stack: Stack | None, names: Iterable[str]) -> list[str]:
-    found = find(stack, checked(names, stack))
+def _present_references(stack: Stack | None, names: tuple[str, ...], progress: Progress) -> list[str]:
+    found = find(stack, checked(names or (*startable(stack), OPTIONAL), stack))
+    left_out = not names and found[OPTIONAL] is None
+    if left_out:
+        del found[OPTIONAL]
     if missing := [name for name, reference in found.items() if reference is None]:
         raise StackctlError(f"Not built yet: {', '.join(missing)}.", f"stackctl images build {' '.join(missing)}")
+    if left_out:
+        progress(OPTIONAL, f"is left out: it is not here (`stackctl images build {OPTIONAL}` makes it)")
     wanted = base.base_reference(stack)
     bases = [reference for reference in (wanted, base.DEFAULT_BASE) if client.inspect([reference])]
     return [*bases[:1], *(reference for reference in found.values() if reference)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from stackctl import distribution, process
 from stackctl.errors import MissingPrerequisite, StackctlError
 from stackctl.images import base, client, packages, registry
-from stackctl.images.catalogue import checked, image
+from stackctl.images.catalogue import checked, image, startable
 from stackctl.images.machine import Machine
 from stackctl.images.packages import PackagesLayer
 from stackctl.images.recipe import Recipe
@@ -84,11 +84,13 @@ def standing_references(stack: Stack | None, names: Iterable[str]) -> dict[str, 
 def build(stack: Stack | None, names: Iterable[str], progress: Progress, *, force: bool = False) -> dict[str, str]:
     """Build images whose present form the engine lacks, or with ``force`` all of them; never pulls our own images.
 
+    Without names it is all that the stack can start.
+
     Raises:
         MissingPrerequisite: no engine answers, or what a build needs is not on this machine.
         ProcessFailed: a build failed; the message quotes the end of its output.
     """
-    wanted = checked(names, stack)
+    wanted = checked(tuple(names) or startable(stack), stack)
     base_image = base.ensure_base(stack, progress)
     references: dict[str, str] = {}
     for name in wanted:

@@ -24,6 +24,7 @@ class Image:
         needs_go: a stage of it needs a Go tool chain.
         software: the pinned package whose version is the image's version for a person; None: our own version.
         in_stack: a service that `up` starts runs in it (the others serve what runs on demand).
+        on_demand: containers of it are started by commands that every stack has.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Image:
     carries_wheel: bool = True
     needs_go: bool = False
     in_stack: bool = True
+    on_demand: bool = False
     software: str | None = None
 
 
@@ -44,7 +46,7 @@ CATALOGUE: dict[str, Image] = {
         Image("demo", "the Flask demo", extra="demo"),
         Image("backup", "the scheduler of backups, rsync, ssh and restic", extra="backup"),
         Image("drill", "the backup image, and what a restore drill runs in it", extra="local", in_stack=False),
-        Image("worker", "what upscales in batches", extra="worker", in_stack=False),
+        Image("worker", "what upscales in batches", extra="worker", in_stack=False, on_demand=True),
         Image("train", "torch and what trains and converts models", in_stack=False),
     )
 }
@@ -78,6 +80,14 @@ def images_of(stack: Stack | None) -> tuple[str, ...]:
     if settings.mlflow.kind != "bundled" and settings.store.kind != "minio":
         unused.add("mlflow")
     return (*(name for name in names if name not in unused), *(("drill",) if drills else ()))
+
+
+def startable(stack: Stack | None) -> tuple[str, ...]:
+    """Return the names of all images that a stack may start containers of: those of its services, and those on demand.
+
+    The one for training is not among them: it is large, and few train or convert on the machine that serves.
+    """
+    return (*images_of(stack), *(entry.name for entry in CATALOGUE.values() if entry.on_demand))
 
 
 def checked(names: Iterable[str], stack: Stack | None) -> tuple[str, ...]:
