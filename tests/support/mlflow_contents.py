@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+from support.waiting import PATIENCE, eventually
 
 from stackctl.models.digest import digest_of_files
 
@@ -24,7 +25,7 @@ class Contents:
     """What MLflow at ``url`` holds, over its REST API as any client sees it."""
 
     url: str
-    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=60))
+    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=PATIENCE))
 
     def call(self, method: str, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
         """Call MLflow."""
@@ -78,17 +79,19 @@ class Contents:
 
     def _run(self, run: dict[str, Any]) -> dict[str, Any]:
         info, data = run["info"], run.get("data", {})
-        histories = {
-            name: self.call("GET", "metrics/get-history", {"run_id": info["run_id"], "metric_key": name})["metrics"]
-            for name in sorted({each["key"] for each in data.get("metrics", [])})
-        }
+        names = {each["key"] for each in data.get("metrics", [])}
         return {
             "info": {key: info.get(key) for key in ("run_name", "status", "start_time", "end_time", "lifecycle_stage")},
             "params": sorted((each["key"], each["value"]) for each in data.get("params", [])),
             "tags": sorted((each["key"], each["value"]) for each in data.get("tags", [])),
-            "metrics": histories,
+            "metrics": {name: self._history(info["run_id"], name) for name in names},
             "artifacts": self.artifacts(info["artifact_uri"]),
         }
+
+    def _history(self, run: str, name: str) -> list[dict[str, Any]]:
+        query = {"run_id": run, "metric_key": name, "max_results": 1000}  # without a number, MLflow 3.8 says nothing
+        found: list[dict[str, Any]] = self.call("GET", "metrics/get-history", query)["metrics"]
+        return found
 
 
 def _version(found: dict[str, Any]) -> dict[str, Any]:
@@ -113,7 +116,6 @@ class Writer:
     acknowledged: dict[str, float] = field(default_factory=dict)
     versions: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    slowest: float = 0.0
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -134,20 +136,16 @@ class Writer:
 
         thread = threading.Thread(target=write)
         thread.start()
-        deadline = time.monotonic() + 60
-        while len(self.acknowledged) < 2 and not self.errors and time.monotonic() < deadline:
-            time.sleep(0.05)
         try:
+            eventually(lambda: len(self.acknowledged) >= 2 or self.errors, "what is written before")
             yield
         finally:
             stop.set()
-            thread.join(60)
+            thread.join(PATIENCE)
 
     def _one(self, experiment: str, count: int) -> None:
         body = {"experiment_id": experiment, "start_time": int(time.time() * 1000), "run_name": f"written {count}"}
-        began = time.monotonic()
         info = self.contents.call("POST", "runs/create", body)["run"]["info"]
-        self.slowest = max(self.slowest, time.monotonic() - began)
         run = info["run_id"]
         for step in range(3):
             metric = {"run_id": run, "key": "loss", "value": 1 / (step + 1), "timestamp": step, "step": step}
