@@ -7,13 +7,12 @@ between the same places goes on where it stopped.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,6 +39,8 @@ Done = TypeVar("Done")
 INTERRUPTED = 130
 POLL_SECONDS = 2.0
 DELIVERY_SECONDS = 10.0
+MOST_TOLD, MOST_KEPT = 20, 500
+"""Of folders and images that cannot be looked at events tell so many, and the report."""
 
 
 def main(folder: Path) -> int:
@@ -101,6 +102,7 @@ class Coordinator:
         self._events = events
         self._stop = stop
         self._began = time.monotonic()
+        self._left_out: dict[str, None] = {}
 
     def run(self) -> Ended:
         """Do it.
@@ -109,7 +111,8 @@ class Coordinator:
             StackctlError: the run failed; what is done stays done.
         """
         from stackctl.batch.dask_cluster import check_scheduler
-        from stackctl.batch.manifest import Manifest, file_of, key
+        from stackctl.batch.manifest import Manifest, file_of
+        from stackctl.batch.output_hold import held
         from stackctl.batch.task import open_places
 
         if self._order.scheduler:
@@ -122,8 +125,10 @@ class Coordinator:
             return self._look(file)
         for place in (self._output, self._quarantine):
             make_folder(place)
-        lock = file.with_name(f"output-{key('', self._output.base())}.lock")
-        with only_run(lock, self._order), self._waiting(lambda: Manifest.open(file)) as manifest:
+        with (
+            held(file.parent, self._output.base(), self._order),
+            self._waiting(lambda: Manifest.open(file)) as manifest,
+        ):
             for place in (self._output, self._quarantine):
                 self._waiting(place.sweep)
             return self._upscale(manifest)
@@ -145,13 +150,14 @@ class Coordinator:
                 plan.close()
         finally:
             scratch.unlink(missing_ok=True)
-        return Ended("ok")
+        return self._incomplete() if self._left_out else Ended("ok")
 
     def _upscale(self, manifest: Manifest) -> Ended:
         from stackctl.batch.listing import Settled
         from stackctl.batch.tracking import Tracking
         from stackctl.stack import Stack
 
+        self._waiting(manifest.suspect_started)
         settled = Settled(self._folder / "settled.sqlite") if self._order.watch else None
         plan = self._waiting(lambda: self._plan(manifest, settled=settled, retry_failed=self._order.retry_failed))
         self._begin(plan.planned)
@@ -166,6 +172,9 @@ class Coordinator:
             raise
         finally:
             plan.close()
+        if status == "ok" and self._left_out:
+            self._finish(manifest, tracking, "incomplete", plan.planned)
+            return self._incomplete()
         self._finish(manifest, tracking, status, plan.planned)
         return self._ended(status, counts)
 
@@ -177,16 +186,16 @@ class Coordinator:
         if not plan.planned.pending and settled is None:
             return "ok", Counts()
         cluster = self._cluster()
+        dispatch = Dispatch(
+            self._order,
+            manifest,
+            cluster,
+            (self._input, self._quarantine),
+            self._events,
+            tracking,
+            stopping=self._stop,
+        )
         try:
-            dispatch = Dispatch(
-                self._order,
-                manifest,
-                cluster,
-                (self._input, self._quarantine),
-                self._events,
-                tracking,
-                stopping=self._stop,
-            )
             verdict = dispatch.run(plan)
             retry = self._order.retry_failed  # once: what fails again in this run is not tried for ever
             while settled is not None and verdict == "ok":
@@ -199,13 +208,15 @@ class Coordinator:
             return verdict, dispatch.counts
         finally:
             cluster.close()
+            if dispatch.workers_died:
+                self._sweep()  # what they left half written
 
     def _plan(self, manifest: Manifest, *, settled: Any = None, retry_failed: bool) -> Plan:
         from stackctl.batch.listing import header_probe, inputs
         from stackctl.batch.manifest import others_of
         from stackctl.batch.plan import Plan
 
-        found = inputs(self._input, self._output, self._quarantine)
+        found = inputs(self._input, self._output, self._quarantine, unreadable=self._cannot_be_read)
         return Plan.make(
             manifest,
             settled.filter(found) if settled else found,
@@ -217,6 +228,18 @@ class Coordinator:
             probe=header_probe(self._input),
             others=others_of(self._file),
         )
+
+    def _cannot_be_read(self, why: str) -> None:
+        """Note what of the inputs is left out; once, however often they are listed."""
+        if why not in self._left_out and len(self._left_out) < MOST_KEPT:
+            self._left_out[why] = None
+            if len(self._left_out) <= MOST_TOLD:
+                self._events.say("note", text=f"Not looked at: {why}")
+
+    def _sweep(self) -> None:
+        for place in (self._output, self._quarantine):
+            with contextlib.suppress(StackctlError):  # the next run does it
+                place.sweep()
 
     def _begin(self, planned: Planned) -> None:
         self._events.say(
@@ -271,7 +294,9 @@ class Coordinator:
         spent = time.monotonic() - self._began
         try:
             places = (self._input, self._output)
-            made = reports.write(self._folder, manifest, self._order, status, planned, spent, places)
+            made = reports.write(
+                self._folder, manifest, self._order, status, planned, spent, places, left_out=tuple(self._left_out)
+            )
         except Exception as error:  # noqa: BLE001 - the images are done, whatever became of the report
             self._events.say("note", text=f"The report could not be written: {error}")
         names = (reports.MANIFEST, reports.HTML, reports.JSON, contact_sheet.FILE)
@@ -290,6 +315,15 @@ class Coordinator:
             case "threshold":
                 text = f"{counts.quarantined} images could not be upscaled: more than --error-threshold allows."
                 return Ended(status, 1, text, "Their reasons are in the report; what is done is kept.")
+
+    def _incomplete(self) -> Ended:
+        """Say that everything was done but for what could not be looked at."""
+        count = len(self._left_out)
+        what = "folder or image was" if count == 1 else "folders or images were"
+        text = f"{count}{' or more' if count == MOST_KEPT else ''} {what} not looked at: "
+        named = " ".join(list(self._left_out)[:3])
+        more = " … " if count > 3 else " "
+        return Ended("incomplete", 1, f"{text}{named}{more}The others are done.", "Mend that, and run it again.")
 
     def _waiting(self, step: Callable[[], Done]) -> Done:
         """Do a step, as often as it takes, while the disk is full or the store does not answer."""
@@ -332,30 +366,6 @@ class Coordinator:
             raise UsageError(
                 f"`{self._order.error_threshold}` is no threshold.", "Write a number (10) or a share (5%)."
             ) from error
-
-
-@contextlib.contextmanager
-def only_run(file: Path, order: Order) -> Iterator[None]:
-    """Hold an output place for this run.
-
-    Raises:
-        StackctlError: another run works on it; the message names that run.
-    """
-    handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(handle, 100, 0).decode(errors="replace").strip() or "another one"
-            raise StackctlError(
-                f"The run {holder} works on {order.output} now.", f"See `stackctl batch status {holder}`."
-            ) from None
-        with contextlib.suppress(OSError):  # a full disk: the lock is held all the same
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, order.run.encode(), 0)
-        yield
-    finally:
-        os.close(handle)
 
 
 def make_folder(place: Place) -> None:

@@ -1,22 +1,23 @@
 """The heart of a run: batches out, outcomes in, every outcome in the manifest before it counts.
 
-Whatever dies, an image is in exactly one of these: the plan, a flight (a batch that workers have), the queue of images
-to be tried alone, or the manifest. Results are written before their records, so losing a record means doing an image
-again, never losing it.
+Whatever dies, an image is in exactly one of these: the plan, a flight (a batch that workers have), the suspects that
+wait to be tried again, or the manifest. Results are written before their records, so losing a record means doing an
+image again, never losing it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from stackctl.batch.cluster import Announced, Cluster, Died, Joined, Lost, Message, Returned
-from stackctl.batch.faults import DEATHS, TRANSIENT, Fault, death, final
+from stackctl.batch.faults import TRANSIENT, NothingCanBeWritten, death
 from stackctl.batch.keeping import Counts, Keeper, record_of
 from stackctl.batch.pace import Pace, Patience, most_images
+from stackctl.batch.suspects import Suspects
 from stackctl.batch.task import Outcome
 from stackctl.errors import StackctlError
 
@@ -55,12 +56,16 @@ class Watcher(Protocol):
 
 @dataclass
 class _Flight:
-    """A batch that was submitted, and those of its images whose outcome is not known."""
+    """A batch that was submitted, and those of its images whose outcome is not known.
+
+    ``feared`` is the death that was counted before it happened, of an image that is tried with nothing beside it.
+    """
 
     images: dict[str, ImageTask]
     cost: float
     alone: bool
     submitted: float
+    feared: int | None = None
     worker: str | None = None
     begun: list[str] = field(default_factory=list)
     begun_at: float = 0.0
@@ -96,7 +101,9 @@ class Dispatch:
         self._most_failures: int | None = None
         self._number = 0
         self._flights: dict[int, _Flight] = {}
-        self._alone: deque[ImageTask] = deque()
+        self._suspects = Suspects(order, manifest, self._keeper)
+        self._forgiving = False
+        self._began = False
         self._problems = self._fruitless = 0
         self._blocked = False
         self._dead: set[str] = set()
@@ -107,6 +114,11 @@ class Dispatch:
         """How many images ended how so far, over all plans of the run."""
         return self._keeper.counts
 
+    @property
+    def workers_died(self) -> bool:
+        """Return whether a worker ended that should not have."""
+        return bool(self._dead)
+
     def run(self, plan: Plan) -> Verdict:
         """Bring a plan to its end, or to where the run is stopped.
 
@@ -114,27 +126,40 @@ class Dispatch:
             StackctlError: it cannot be brought to its end; what is done stays done.
         """
         self._plan = plan
+        self._forgiving = False
         self.counts.pending += plan.planned.pending
         self._most_failures = self._order.most_failures(self.counts.pending)
         try:
-            while True:
-                if (verdict := self._verdict()) is not None:
-                    self._drain()
-                    return verdict
-                self._fill()
-                if not (self._flights or self._alone or self._keeper.waiting or plan.remaining()[0]):
-                    return "ok"
-                self._step()
+            self._suspects.take(plan)
+            verdict = self._until_done(plan)
+        except Exception:
+            with contextlib.suppress(StackctlError):  # what is done is kept, whatever ends the run
+                self._flush()
+            self._forgive()
+            raise
         finally:
             self._tell_progress(now=True)
+        self._forgive()
+        return verdict
+
+    def _until_done(self, plan: Plan) -> Verdict:
+        while True:
+            if (verdict := self._verdict()) is not None:
+                self._drain()
+                return verdict
+            self._fill()
+            if not (self._flights or self._suspects.waiting or self._keeper.waiting or plan.remaining()[0]):
+                return "ok"
+            self._step()
 
     def _step(self, timeout: float = 0.2) -> None:
         """Hear what the workers say, and keep it."""
         for message in self._cluster.messages(timeout):
             self._hear(message)
-        idle = not self._flights
+        known = self._keeper.waiting
         late = self._clock() - self._flushed >= FLUSH_SECONDS
-        if self._keeper.waiting and (idle or late or self._keeper.waiting >= FLUSH_RECORDS):
+        due = late and (known or self._blocked or self._manifest.has_starts)
+        if due or (known and not self._flights) or known >= FLUSH_RECORDS:
             self._flush()
         self._tell_progress()
         if self._patience.over:
@@ -152,11 +177,23 @@ class Dispatch:
 
     def _drain(self) -> None:
         """Let the workers finish the images in their hands, and keep what comes of them."""
+        self._forgive()
         self._cluster.drain()
         deadline = self._clock() + min(GRACE_SECONDS, self._order.image_timeout)
         while (self._flights or self._keeper.waiting) and self._clock() < deadline and not self._patience.over:
             self._step()
         self._flush()
+
+    def _forgive(self) -> None:
+        """What ends from now on was meant to end: no image is to blame."""
+        self._forgiving = True
+        for flight in self._flights.values():
+            self._suspects.absolve(flight.feared)
+            flight.feared = None
+        if self._began:
+            with contextlib.suppress(*TRANSIENT):
+                self._manifest.forget_starts()
+                self._began = False
 
     # what goes out
 
@@ -165,25 +202,30 @@ class Dispatch:
         while self._cluster.connected and not self._blocked and len(self._flights) < window:
             if self._patience.waiting and (self._flights or not self._patience.may_try):
                 return  # one image at a time finds out whether it has passed
-            if self._alone:
-                image = self._alone.popleft()
+            if (image := self._suspects.alone()) is not None:
                 self._submit((image,), float(image.size), alone=True)
                 continue
             most = 1 if self._patience.waiting else most_images(self._order.batch_size)
             budget = self._pace.budget(self._plan.remaining()[1], self._cluster.workers)
             try:
                 batch = self._plan.next_batch(budget, most)
+                last = self._suspects.last() if batch is None and not self._flights else None
             except TRANSIENT as error:
                 self._wait(error)
                 return
-            if batch is None:
-                return
-            self._submit(batch.images, batch.cost, alone=False)
+            if batch is not None:
+                self._submit(batch.images, batch.cost)
+                continue
+            if last is not None:
+                self._submit((last[0],), float(last[0].size), alone=True, feared=last[1])
+            return
 
-    def _submit(self, images: tuple[ImageTask, ...], cost: float, *, alone: bool) -> None:
+    def _submit(
+        self, images: tuple[ImageTask, ...], cost: float, *, alone: bool = False, feared: int | None = None
+    ) -> None:
         self._number += 1
         self._flights[self._number] = _Flight(
-            {image.name: image for image in images}, cost, alone=alone, submitted=self._clock()
+            {image.name: image for image in images}, cost, alone, submitted=self._clock(), feared=feared
         )
         self._watcher.submitted(self._number, len(images), cost)
         self._cluster.submit(self._number, images)
@@ -214,8 +256,10 @@ class Dispatch:
             self._outcome(flight, outcome)
         flight.begun = [name for name in message.begun if name in flight.images]
         flight.begun_at = self._clock()
-        for name in flight.begun:
-            self._manifest.started(name, message.worker, self._order.run, flight.images[name].stamp)
+        if self._order.scheduler is None and not self._forgiving:  # workers that this process takes along when it ends
+            for name in flight.begun:
+                self._manifest.started(name, message.worker, self._order.run, flight.images[name].stamp)
+                self._began = True
         self._events.say_all([("started", {"name": name, "worker": message.worker}) for name in flight.begun])
 
     def _outcome(self, flight: _Flight, outcome: Outcome) -> None:
@@ -225,6 +269,8 @@ class Dispatch:
                 self._wait_for(outcome.reason)
             return  # heard before; or it stays in the flight and goes back with it
         del flight.images[outcome.name]
+        if outcome.status != "gone":
+            flight.feared = None  # its record ends the fear
         self._problems = self._fruitless = 0
         if not self._blocked:
             self._go_on()
@@ -248,7 +294,7 @@ class Dispatch:
         if flight.images and not flight.figures and not self._stopping() and not self._patience.waiting:
             self._fruitless += 1
         self._land(number)
-        if isinstance(problem, StackctlError) and problem.code != 1:
+        if isinstance(problem, NothingCanBeWritten) or (isinstance(problem, StackctlError) and problem.code != 1):
             raise problem
         if problem is not None:
             self._problems += 1
@@ -267,32 +313,29 @@ class Dispatch:
             self._events.say("worker", name=worker, state="died")
         for number in mine:
             flight = self._flights[number]
-            suspects = [] if expected else [flight.images.pop(name) for name in flight.begun if name in flight.images]
+            innocent = expected or self._forgiving
+            suspects = [] if innocent else [flight.images.pop(name) for name in flight.begun if name in flight.images]
             fault = death(self._clock() - flight.begun_at, self._order.image_timeout)
             if suspects:
                 self._fruitless = 0
             for image in suspects:
-                self._suspect(image, fault, worker, certain=len(suspects) == 1)
+                try:
+                    self._suspects.died(image, fault, worker, flight.feared)
+                except TRANSIENT as error:
+                    self._wait(error)
+            if suspects:
+                flight.feared = None  # it came
             self._cluster.forget(number)
             self._land(number)
-
-    def _suspect(self, image: ImageTask, fault: Fault, worker: str, *, certain: bool) -> None:
-        """Count a death against an image; at the third one that nothing else can have caused it is given up."""
-        try:
-            deaths = self._manifest.died(image.name, fault.code, self._order.run, image.stamp)
-        except TRANSIENT as error:
-            self._wait(error)
-            deaths = 1
-        if certain and deaths >= DEATHS:
-            self._keeper.condemn(image, final(fault, deaths), deaths, worker)
-        else:
-            self._alone.append(image)
 
     def _land(self, number: int) -> None:
         """End a flight; what has no outcome goes back to where it came from."""
         flight = self._flights.pop(number)
         if flight.alone:
-            self._alone.extend(flight.images.values())
+            for image in flight.images.values():
+                self._suspects.put_back(image, flight.feared)
+            if not flight.images:
+                self._suspects.absolve(flight.feared)
         elif flight.images:
             self._plan.put_back(flight.images)
         self._watcher.finished(number, flight.figures)

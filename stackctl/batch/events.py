@@ -10,7 +10,8 @@ Each line is ``{"at": "2026-11-21T08:05:01.123Z", "event": NAME, …}``:
 - ``waiting``: why; then ``resumed``
 - ``note``: text
 - ``mlflow``: state
-- ``end``: status (``ok``, ``threshold``, ``cancelled``, ``failed``), exit, message, hint
+- ``end``: status (``ok``, ``threshold``, ``cancelled``, ``failed``,
+  ``incomplete``: all but what could not be looked at), exit, message, hint
 """
 
 from __future__ import annotations

@@ -21,10 +21,15 @@ KILLS = "kills_worker"
 TIMEOUT = "timeout"
 INTERNAL = "internal"
 """What failed without a word on whose fault it is."""
+OUT_OF_MEMORY = "out_of_memory"
 DEATHS = 3
 """How often workers may die on an image before it is quarantined."""
 REASON = ".json"
 """What a reason's name has behind the image's."""
+
+
+class NothingCanBeWritten(StackctlError):
+    """No result at all can be written, and waiting will not change that: the run must end."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Fault:
 def explain(error: Exception) -> Fault:
     """Return what an exception says of the image that it came from."""
     if isinstance(error, MemoryError):
-        return Fault("out_of_memory", "There is not enough memory for it.")
+        return Fault(OUT_OF_MEMORY, "There is not enough memory for it.")
     text = str(getattr(error, "message", "") or error) or type(error).__name__
     code = getattr(error, "code", None)
     return Fault(code if isinstance(code, str) else INTERNAL, text)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from stackctl.batch.faults import TRANSIENT, Fault, put_into_quarantine, take_out_of_quarantine
+from stackctl.batch.in_time import QUICK_SECONDS, NoAnswer, in_time
 from stackctl.batch.manifest import UNCHANGED, Record
 from stackctl.batch.task import Outcome
 from stackctl.errors import StackctlError
@@ -88,10 +90,12 @@ class Keeper:
     def _condemn(self, image: ImageTask, fault: Fault, deaths: int, worker: str) -> Record:
         data = None
         try:
-            data = self._input.read(image.name)
+            data = in_time(QUICK_SECONDS, self._input.url, partial(self._input.read, image.name))
+        except NoAnswer:  # it may have been the reading that hung: the reason stands alone
+            pass
         except TRANSIENT:
             raise
-        except StackctlError:  # removed meanwhile, or not to be read: the reason stands alone
+        except StackctlError:  # removed meanwhile, or not to be read
             pass
         fault = put_into_quarantine(
             self._quarantine, self._order, image.name, data, fault, worker=worker, deaths=deaths

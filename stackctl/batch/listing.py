@@ -13,8 +13,10 @@ from stackctl.store.files import Files
 from stackctl.store.places import Listed, Place
 
 
-def inputs(inbound: Place, *others: Place) -> Iterator[Listed]:
+def inputs(inbound: Place, *others: Place, unreadable: Callable[[str], None] | None = None) -> Iterator[Listed]:
     """Yield the images of the input place, less those below the other places (of results, of the quarantine).
+
+    ``unreadable`` is told of what is left out because it cannot be read; without it that raises.
 
     Raises:
         UsageError: one of the others is the input place, or the inputs lie below it.
@@ -28,7 +30,8 @@ def inputs(inbound: Place, *others: Place) -> Iterator[Listed]:
         if target.startswith(source):
             left_out.append(target.removeprefix(source))
     below = tuple(left_out)
-    return (image for image in inbound.list() if not image.name.startswith(below)) if below else inbound.list()
+    found = inbound.list(unreadable)
+    return (image for image in found if not image.name.startswith(below)) if below else found
 
 
 def header_probe(place: Place) -> Callable[[str], int | None] | None:

@@ -20,6 +20,8 @@ from stackctl.batch.ledger import SCHEMA, opened, raw, translated
 
 UNCHANGED = "unchanged"
 """Code of a record that says: only stamps had moved, the result on hand is the right one."""
+SUSPECTED = "suspected"
+"""Why of a death that counts for nothing yet: the whole run ended while a worker had the image among others."""
 Status = Literal["done", "quarantined"]
 
 
@@ -74,17 +76,6 @@ class Record:
     def to_dict(self) -> dict[str, Any]:
         """Return it as a JSON document."""
         return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """An image that a worker began with."""
-
-    name: str
-    stamp: str
-    worker: str
-    run: str
-    at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,31 +195,63 @@ class Manifest:
                 with self._transaction():
                     pass
 
+    @property
+    def has_starts(self) -> bool:
+        """Return whether starts are remembered that are not on the disk."""
+        return bool(self._starts)
+
+    def forget_starts(self) -> None:
+        """Forget every start: the images were not in work when something ended, or somebody wanted that end."""
+        with self._lock:
+            self._starts.clear()
+            with self._transaction() as connection:
+                connection.execute("DELETE FROM starts")
+
+    def suspect_started(self) -> None:
+        """Suspect the images that workers had begun when their coordinator ended without a word."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO deaths (name, stamp, why, run, at, record) "
+                "SELECT name, stamp, ?, run, ?, (SELECT ifnull(max(id), 0) FROM records) FROM starts",
+                (SUSPECTED, _now()),
+            )
+            connection.execute("DELETE FROM starts")
+
     def died(self, name: str, why: str, run: str = "", stamp: str = "") -> int:
         """Keep that a worker died on an image, and return how often that happened since the image's last record."""
-        with self._lock:
-            with self._transaction({name}) as connection:
-                connection.execute(
-                    "INSERT INTO deaths (name, stamp, why, run, at, record) VALUES "
-                    "(CAST(? AS TEXT), ?, ?, ?, ?, (SELECT ifnull(max(id), 0) FROM records))",
-                    (raw(name), stamp, why, run, _now()),
-                )
-            return self.deaths(name, stamp)
+        self.charge(name, why, run, stamp)
+        return self.deaths(name, stamp)
+
+    def charge(self, name: str, why: str, run: str = "", stamp: str = "") -> int:
+        """Keep a death, also one that is only feared; return the number under which it can be taken back."""
+        with self._transaction({name}) as connection:
+            cursor = connection.execute(
+                "INSERT INTO deaths (name, stamp, why, run, at, record) VALUES "
+                "(CAST(? AS TEXT), ?, ?, ?, ?, (SELECT ifnull(max(id), 0) FROM records))",
+                (raw(name), stamp, why, run, _now()),
+            )
+            return int(cursor.lastrowid or 0)
+
+    def absolve(self, number: int) -> None:
+        """Take a death back that did not come."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM deaths WHERE id = ?", (number,))
 
     def deaths(self, name: str, stamp: str = "") -> int:
         """Return how often a worker died on an image of this content since the image's last record."""
+        return self._deaths(f"why <> '{SUSPECTED}'", name, stamp)
+
+    def suspected(self, name: str, stamp: str = "") -> bool:
+        """Return whether an image of this content was suspected since its last record."""
+        return self._deaths(f"why = '{SUSPECTED}'", name, stamp) > 0
+
+    def _deaths(self, kind: str, name: str, stamp: str) -> int:
         row = self._one(
-            "SELECT count(*) FROM deaths WHERE name = CAST(?1 AS TEXT) AND stamp = ?2 AND record >= "
+            f"SELECT count(*) FROM deaths WHERE {kind} AND name = CAST(?1 AS TEXT) AND stamp = ?2 AND record >= "  # noqa: S608
             "(SELECT ifnull(max(record), 0) FROM latest WHERE name = CAST(?1 AS TEXT))",
             (raw(name), stamp),
         )
         return int(row[0]) if row else 0
-
-    def unfinished(self, run: str) -> list[Start]:
-        """Return the starts of a run that neither a record nor a death followed."""
-        self.flush()
-        rows = self._all("SELECT name, stamp, worker, run, at FROM starts WHERE run = ? ORDER BY at", (run,))
-        return [Start(*row) for row in rows]
 
     def latest(self, name: str) -> Record | None:
         """Return an input's newest record."""

@@ -70,12 +70,13 @@ class Report:
 
     Attributes:
         order: what the run was told to do.
-        status: ``ok``, ``threshold``, ``cancelled`` or ``failed``.
+        status: ``ok``, ``threshold``, ``cancelled``, ``failed`` or ``incomplete``.
         ended: ISO 8601, UTC.
         figures: counts and speed.
         reasons: images in quarantine by the code of their reason, the most frequent first.
         quarantined: the first of them.
         slowest: the images that took longest.
+        left_out: why folders and images were not looked at.
     """
 
     order: Order
@@ -85,6 +86,7 @@ class Report:
     reasons: dict[str, int]
     quarantined: tuple[Record, ...]
     slowest: tuple[Record, ...]
+    left_out: tuple[str, ...] = ()
 
     def metrics(self) -> dict[str, float]:
         """Return the figures for MLflow."""
@@ -106,12 +108,15 @@ class Report:
             "options": {**asdict(order.options), "suffix": order.suffix},
             "figures": asdict(self.figures),
             "reasons": self.reasons,
+            "not_looked_at": list(self.left_out),
             "quarantined": [_short(record) for record in self.quarantined],
             "slowest": [_short(record) for record in self.slowest],
         }
 
 
-def build(manifest: Manifest, order: Order, status: str, planned: Planned, seconds: float) -> Report:
+def build(
+    manifest: Manifest, order: Order, status: str, planned: Planned, seconds: float, left_out: tuple[str, ...] = ()
+) -> Report:
     """Return the report of a run that took ``seconds``."""
     found = manifest.summary(order.run)
     tried = found.done + found.unchanged + found.quarantined
@@ -141,6 +146,7 @@ def build(manifest: Manifest, order: Order, status: str, planned: Planned, secon
         dict(reasons.most_common()),
         tuple(islice(manifest.quarantined(order.run), MOST_LISTED)),
         tuple(record for record in manifest.slowest(order.run, SLOWEST) if record.status == "done"),
+        left_out,
     )
 
 
@@ -152,6 +158,8 @@ def write(
     planned: Planned,
     seconds: float,
     places: tuple[Place, Place] | None = None,
+    *,
+    left_out: tuple[str, ...] = (),
 ) -> Report:
     """Write everything that a run leaves into its folder, and return its report.
 
@@ -163,13 +171,14 @@ def write(
         planned: what it had to do.
         seconds: that it took.
         places: of inputs and results, for the contact sheet; without them there is none.
+        left_out: why folders and images were not looked at.
 
     Raises:
         OSError: a file could not be written; those before it are there.
     """
     from stackctl.batch.report_page import page
 
-    report = build(manifest, order, status, planned, seconds)
+    report = build(manifest, order, status, planned, seconds, left_out)
     _write(folder / JSON, json.dumps(report.to_dict(), indent=2) + "\n")
     manifest.export(folder / MANIFEST, order.run)
     _write(folder / HTML, page(report, _sheet(folder, manifest, order, places)))

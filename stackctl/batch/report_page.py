@@ -35,6 +35,7 @@ _ENDED = {
     "threshold": ("bad", "Ended early: more images failed than the error threshold allows."),
     "cancelled": ("bad", "Stopped before its end; run the same command again to go on."),
     "failed": ("bad", "Failed before its end; run the same command again to go on."),
+    "incomplete": ("bad", "Finished, but for what could not be looked at."),
 }
 
 
@@ -49,6 +50,7 @@ def page(report: Report, sheet: bytes | None = None) -> str:
         _cards(report),
         _sheet(sheet),
         _quarantined(report),
+        _not_looked_at(report),
         _slowest(report),
         "<h2>Model and parameters</h2>",
         _table(("", ""), _parameters(report)),
@@ -100,6 +102,12 @@ def _quarantined(report: Report) -> str:
         + _table(("Image", "Code", "Why"), rows)
         + (f'<p class="quiet">{more:,} more are in the manifest.</p>' if more > 0 else "")
     )
+
+
+def _not_looked_at(report: Report) -> str:
+    if not report.left_out:
+        return ""
+    return "<h2>Not looked at</h2>\n" + _table(("Why",), [(why,) for why in report.left_out])
 
 
 def _slowest(report: Report) -> str:

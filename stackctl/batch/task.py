@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from stackctl.batch.faults import INTERNAL, TRANSIENT, Fault, explain, put_into_quarantine
+from stackctl.batch.faults import (
+    INTERNAL,
+    OUT_OF_MEMORY,
+    TRANSIENT,
+    Fault,
+    NothingCanBeWritten,
+    explain,
+    put_into_quarantine,
+)
+from stackctl.batch.in_time import QUICK_SECONDS, Answer, NoAnswer, in_time
 from stackctl.batch.naming import extension, format_of
 from stackctl.batch.network import Parcel
-from stackctl.batch.order import NOOP, Order
+from stackctl.batch.order import Order
 from stackctl.errors import StackctlError
 from stackctl.store.errors import CannotWrite, NoSpace, NotFound
 from stackctl.store.places import Place, is_url, open_place
@@ -108,6 +119,7 @@ class Workbench:
         worker: str = "",
         most_bytes: int = 0,
         limited: Callable[[float], object] = lambda _: None,
+        end: Callable[[], object] | None = None,
     ) -> None:
         """Keep what is given.
 
@@ -118,6 +130,7 @@ class Workbench:
             worker: this worker's name.
             most_bytes: of an input that is read at all; 0 is any size.
             limited: called with the seconds after which this process must be ended, 0 to take that back.
+            end: called to end this process now: the image in its hands cannot be read.
         """
         self._order = order
         self._upscaler = upscaler
@@ -125,6 +138,7 @@ class Workbench:
         self._worker = worker
         self._most_bytes = most_bytes
         self._limited = limited
+        self._end = end or end_process
         self._pace = GROUP_SECONDS  # seconds per image, as the last ones took
 
     @classmethod
@@ -170,7 +184,11 @@ class Workbench:
             finished = []
             for image in group:
                 begun = time.perf_counter()
-                outcome = self.one(image)
+                try:
+                    outcome = self.one(image)
+                except StackctlError:
+                    announce(finished, [])  # what was done before is done
+                    raise
                 self._pace += 0.3 * (time.perf_counter() - begun - self._pace)
                 finished.append(outcome)
                 if outcome.status == "later":
@@ -193,10 +211,12 @@ class Workbench:
             text = f"The image has {image.size:,} bytes; at most {self._most_bytes:,} are accepted."
             return self._refuse(image, Fault("too_large", text), None)
         try:
-            data = self._input.read(image.name)
+            data = self._ask(self._input, partial(self._input.read, image.name))
         except NotFound:
             return Outcome(image.name, "gone", reason="It was removed before it was read.")
-        except TRANSIENT:
+        except TRANSIENT as error:
+            if isinstance(error, NoAnswer):
+                self._end_where_only_this_hangs(image)
             raise
         except StackctlError as error:
             return self._refuse(image, Fault("unreadable", error.message), None)
@@ -210,13 +230,13 @@ class Workbench:
         return self._keep(image, made, data, digest)
 
     def _made(self, image: ImageTask, data: bytes) -> Upscaled:
-        """Upscale; what is no fault of the image's (a network that cannot be compiled now, say) is tried once more."""
+        """Upscale; what need be no fault of the image's (the machine's memory was short, say) is tried once more."""
         self._limited(self._order.image_timeout)
         try:
             try:
                 return self._upscaler(image, data)
             except Exception as error:
-                if explain(error).code != INTERNAL:
+                if explain(error).code not in {INTERNAL, OUT_OF_MEMORY}:
                     raise
             return self._upscaler(image, data)
         finally:
@@ -225,12 +245,11 @@ class Workbench:
     def _keep(self, image: ImageTask, made: Upscaled, data: bytes, digest: str) -> Outcome:
         name = image.output_stem + extension(image.name, made.format)
         try:
-            written = self._output.write(name, made.data)
+            written = self._ask(self._output, partial(self._output.write, name, made.data))
         except NoSpace:
             raise
         except CannotWrite as error:
-            if not self._output_takes_anything():
-                return Outcome(image.name, "later", reason=error.message)
+            self._see_that_others_can_be_written(error)
             return self._refuse(image, Fault("cannot_write", error.message), data, digest)
         return Outcome(
             image.name,
@@ -247,8 +266,11 @@ class Workbench:
     def _unchanged(self, image: ImageTask, known: Known) -> Outcome | None:
         """Return that the result on hand is right, if it is: only stamps had changed."""
         try:
-            found = self._output.stat(known.output)
-            if found is None or hashlib.sha256(self._output.read(known.output)).hexdigest() != known.output_digest:
+            found = self._ask(self._output, partial(self._output.stat, known.output))
+            if found is None:
+                return None
+            result = self._ask(self._output, partial(self._output.read, known.output))
+            if hashlib.sha256(result).hexdigest() != known.output_digest:
                 return None
         except NotFound:
             return None
@@ -263,19 +285,49 @@ class Workbench:
         )
 
     def _refuse(self, image: ImageTask, fault: Fault, data: bytes | None, digest: str = "") -> Outcome:
-        fault = put_into_quarantine(
-            self._quarantine, self._order, image.name, data, fault, worker=self._worker, input_digest=digest
+        kept = partial(
+            put_into_quarantine,
+            self._quarantine,
+            self._order,
+            image.name,
+            data,
+            fault,
+            worker=self._worker,
+            input_digest=digest,
         )
+        fault = self._ask(self._quarantine, kept)
         return Outcome(image.name, "quarantined", digest, code=fault.code, reason=fault.reason)
 
-    def _output_takes_anything(self) -> bool:
-        """Return whether other results can be written: then it is this one's name that cannot be."""
+    def _ask(self, place: Place, call: Callable[[], Answer]) -> Answer:
+        """Ask a place for no longer than upscaling an image may take."""
+        return in_time(self._order.image_timeout, place.url, call)
+
+    def _end_where_only_this_hangs(self, image: ImageTask) -> None:
+        """End this process where the place of inputs answers, but an image cannot be read: the death names the image.
+
+        Raises:
+            StoreGone: nothing answers there, and no image is to blame.
+        """
+        in_time(QUICK_SECONDS, self._input.url, partial(self._input.stat, image.name))
+        self._end()
+
+    def _see_that_others_can_be_written(self, error: CannotWrite) -> None:
+        """Do nothing where another result can be written: then it is this one's name that cannot be.
+
+        Raises:
+            NoSpace, StoreGone: nothing can be written now.
+            NothingCanBeWritten: nothing can be written at all.
+        """
         try:
-            self._output.write(_PROBE, b"")
+            self._ask(self._output, partial(self._output.write, _PROBE, b""))
             self._output.delete(_PROBE)
+        except TRANSIENT:
+            raise
         except StackctlError:
-            return False
-        return True
+            raise NothingCanBeWritten(
+                f"No result can be written: {error.message}",
+                "Let the user of the workers write there, or choose another --output. What is done is kept.",
+            ) from error
 
     def _next_group(self, waiting: list[ImageTask]) -> list[ImageTask]:
         """Take the images off the end of ``waiting`` that are announced together: small ones, about 50 ms of them.
@@ -320,6 +372,6 @@ def end_process_after(seconds: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
-def is_noop(order: Order) -> bool:
-    """Return whether a run upscales nothing."""
-    return order.model.network == NOOP
+def end_process() -> None:
+    """End this process at once, as a crash would."""
+    os.kill(os.getpid(), signal.SIGKILL)

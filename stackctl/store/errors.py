@@ -26,6 +26,9 @@ GONE = frozenset(
     }
 )
 
+SHORT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+"""The machine has no open files or memory left: no fault of what was asked for."""
+
 
 class NotFound(StackctlError):
     """There is no image, object or file of this name."""

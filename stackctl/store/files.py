@@ -7,12 +7,12 @@ import errno
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from stackctl.errors import StackctlError
-from stackctl.store.errors import FULL, GONE, CannotWrite, NoSpace, NotFound, StoreGone
+from stackctl.store.errors import FULL, GONE, SHORT, CannotWrite, NoSpace, NotFound, StoreGone
 from stackctl.store.places import Listed, is_image
 
 PARTIAL = ".partial-"
@@ -40,14 +40,15 @@ class Files:
         """Return the names of the images below the folder, sorted."""
         return sorted(image.name for image in self.list())
 
-    def list(self) -> Iterator[Listed]:
+    def list(self, unreadable: Callable[[str], None] | None = None) -> Iterator[Listed]:
         """Yield the images below the folder as they are found; a single file is its own only image."""
         if self.root.is_file():
             yield _listed(self.root.name, self.root.stat())
             return
-        for name, entry in _walk(self.root):
+        for name, entry in _walk(self.root, unreadable):
             if is_image(name):
-                with contextlib.suppress(FileNotFoundError), _reading(self.root, entry.path):
+                gone = contextlib.suppress(FileNotFoundError)
+                with gone, _left_out(unreadable), _reading(self.root, entry.path):
                     if (status := _file_status(entry)) is not None:
                         yield _listed(name, status)
 
@@ -161,16 +162,18 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _walk(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def _walk(root: Path, unreadable: Callable[[str], None] | None = None) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Yield (path below ``root``, entry) of everything but folders, in no order; links to folders are not followed.
 
-    One open folder per level is all that is held in memory.
+    One open folder per level is all that is held in memory. ``unreadable`` is told of folders that are left out because
+    they cannot be read; without it, and at ``root`` itself, that raises.
     """
     open_folders = [("", _scan(root, root))]
     try:
         while open_folders:
             prefix, entries = open_folders[-1]
-            with _reading(root, root / prefix):
+            entry, folder = None, False
+            with _left_out(unreadable if prefix else None), _reading(root, root / prefix):
                 entry = next(entries, None)
                 folder = entry is not None and entry.is_dir(follow_symlinks=False)
             if entry is None:
@@ -179,11 +182,24 @@ def _walk(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
             elif not folder:
                 yield prefix + entry.name, entry
             elif not entry.name.startswith("."):
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(FileNotFoundError), _left_out(unreadable):
                     open_folders.append((f"{prefix}{entry.name}/", _scan(root, Path(entry.path))))
     finally:
         for _, entries in open_folders:
             entries.close()
+
+
+@contextlib.contextmanager
+def _left_out(unreadable: Callable[[str], None] | None) -> Iterator[None]:
+    """Tell of what cannot be read, where somebody is to be told, in place of raising."""
+    try:
+        yield
+    except StoreGone:
+        raise
+    except StackctlError as error:
+        if unreadable is None:
+            raise
+        unreadable(error.message)
 
 
 def _scan(root: Path, folder: Path) -> os._ScandirIterator[str]:
@@ -231,6 +247,11 @@ def _reading(root: Path, path: Path | str) -> Iterator[None]:
             raise StoreGone(f"{root} is not there any more.", "Is it mounted?") from None
         raise
     except OSError as error:
+        if error.errno in SHORT:
+            raise StoreGone(
+                f"{path} cannot be read now: {error.strerror}.",
+                "Something uses up the machine's open files or its memory.",
+            ) from error
         if error.errno in GONE and not _answers(root):
             raise StoreGone(f"{root} does not answer: {error.strerror}.", "Is it mounted?") from error
         raise StackctlError(f"{path} cannot be read: {error.strerror}.") from error
@@ -253,6 +274,6 @@ def _writing(file: Path) -> Iterator[None]:
         said = f"{file} cannot be written: {error.strerror}."
         if error.errno in FULL:
             raise NoSpace(said, "Make room, or choose another folder.") from error
-        if error.errno in GONE:
+        if error.errno in GONE | SHORT:
             raise StoreGone(said, "Is it mounted?") from error
         raise CannotWrite(said, "Choose another folder.") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ class Objects:
         """Return the keys of the images below the URL, sorted."""
         return sorted(image.name for image in self.list())
 
-    def list(self) -> Iterator[Listed]:
+    def list(self, unreadable: Callable[[str], None] | None = None) -> Iterator[Listed]:  # noqa: ARG002 - a store has none
         """Yield the images below the URL as the store lists them."""
         for found in self.store.list():
             if is_image(found.key):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
@@ -45,12 +45,16 @@ class Place(Protocol):
         """Return the names of the images below it, sorted."""
         ...
 
-    def list(self) -> Iterator[Listed]:
+    def list(self, unreadable: Callable[[str], None] | None = None) -> Iterator[Listed]:
         """Yield the images below it as they are found; what is hidden or half written is none.
+
+        Args:
+            unreadable: told in a sentence of each folder or image that is left out because it cannot be read; without
+                it that raises.
 
         Raises:
             StoreGone: it does not answer.
-            StackctlError: a part of it cannot be read.
+            StackctlError: it, or a part of it, cannot be read.
         """
         ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -18,12 +18,13 @@ from stackctl.batch.manifest import Manifest, Record
 from stackctl.batch.order import Order, OrderedModel
 from stackctl.batch.plan import ImageTask, Plan
 from stackctl.batch.task import Outcome, Upscaled, Workbench
+from stackctl.errors import StackctlError
 from stackctl.imaging import CorruptImage
-from stackctl.store.errors import NoSpace, StoreGone
+from stackctl.store.errors import CannotWrite, NoSpace, StoreGone
 from stackctl.store.files import PARTIAL, Files
 from stackctl.store.places import Listed
 
-Kind = Literal["worker", "zombie", "coordinator", "scheduler", "store", "full"]
+Kind = Literal["worker", "zombie", "coordinator", "machine", "scheduler", "store", "full"]
 
 
 class WorkerDied(BaseException):
@@ -32,6 +33,10 @@ class WorkerDied(BaseException):
 
 class CoordinatorDied(BaseException):
     """The coordinator, or all processes at once, end here."""
+
+
+class MachineDied(CoordinatorDied):
+    """All processes end here, and the coordinator has heard with what its workers had begun."""
 
 
 @dataclass
@@ -59,6 +64,8 @@ class Chaos:
         match kind:
             case "coordinator":
                 raise CoordinatorDied
+            case "machine":
+                raise MachineDied
             case "worker" | "zombie" if who == "worker":
                 raise WorkerDied(kind)
             case "scheduler":
@@ -75,12 +82,15 @@ class ShakyFiles(Files):
 
     chaos: Chaos = field(default_factory=Chaos)
     who: Literal["worker", "coordinator"] = "worker"
+    writable: Callable[[str], bool] = lambda _: True
 
     def read(self, name: str) -> bytes:
         self.chaos.step(self.who)
         return super().read(name)
 
     def write(self, name: str, data: bytes) -> Listed:
+        if not self.writable(name):
+            raise CannotWrite(f"{name} cannot be written: Permission denied.")
         (self.root / name).parent.mkdir(parents=True, exist_ok=True)
         torn = (self.root / name).parent / f"{PARTIAL}{hashlib.sha256(name.encode()).hexdigest()[:16]}"
         torn.write_bytes(data[: len(data) // 2])
@@ -104,6 +114,10 @@ class ShakyManifest:
         with contextlib.suppress(StoreGone, NoSpace):  # the transaction is done
             self._chaos.step("coordinator")
 
+    def charge(self, name: str, why: str, run: str, stamp: str) -> int:
+        self._chaos.step("coordinator")
+        return self._inner.charge(name, why, run, stamp)
+
     def __getattr__(self, name: str) -> object:
         return getattr(self._inner, name)
 
@@ -118,6 +132,7 @@ class FakeCluster:
         self._said: list[Message] = []
         self._zombies: list[tuple[int, Sequence[ImageTask]]] = []
         self._born = 0
+        self._dying = False
         self.draining = False
         self.workers = workers
         self.connected = True
@@ -129,6 +144,8 @@ class FakeCluster:
         self._queue = [batch for batch in self._queue if batch[0] != number]
 
     def messages(self, timeout: float) -> list[Message]:
+        if self._dying:
+            raise CoordinatorDied
         self._scene.now += max(timeout, 0.01)
         self._chaos.step("coordinator") if not self._chaos_is_transient() else None
         if self._chaos.lost:
@@ -162,6 +179,10 @@ class FakeCluster:
 
         try:
             self._scene.bench(self._chaos).process(images, announce, lambda: self.draining)
+        except MachineDied:
+            self._dying = True
+        except StackctlError as error:
+            self._said.append(Returned(number, error))
         except WorkerDied as death:
             if death.args and death.args[0] == "zombie":
                 self._zombies.append((number, images))  # taken for dead, it does everything all the same
@@ -185,13 +206,16 @@ class Deaf:
 class Scene:
     """Folders of inputs and results, and runs between them.
 
-    An input that begins with ``bad`` is no image, one that begins with ``kill`` ends its worker.
+    An input that begins with ``bad`` is no image, one that begins with ``kill`` ends its worker, and one
+    that begins with ``fatal`` takes the whole run along, as often as ``fatal`` says.
     """
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self.folder = folder
         self.now = 0.0
         self.upscaled: Counter[str] = Counter()
+        self.fatal = 1000
+        self.writable: Callable[[str], bool] = lambda _: True
         for part in ("in", "out", "bad", "run"):
             (folder / part).mkdir(parents=True)
         for name in names:
@@ -208,12 +232,16 @@ class Scene:
                 raise CorruptImage("It is no image.")
             if image.name.startswith("kill"):
                 raise WorkerDied
+            if image.name.startswith("fatal") and self.fatal:
+                self.fatal -= 1
+                raise MachineDied
             self.upscaled[image.name] += 1
             with contextlib.suppress(StoreGone, NoSpace):  # no place is asked here
                 chaos.step("worker")
             return Upscaled(data[::-1], "png", len(data), len(data))
 
-        first, second, third = (ShakyFiles(self.folder / part, chaos=chaos) for part in ("in", "out", "bad"))
+        first, third = (ShakyFiles(self.folder / part, chaos=chaos) for part in ("in", "bad"))
+        second = ShakyFiles(self.folder / "out", chaos=chaos, writable=self.writable)
         return Workbench(self.order(), upscale, (first, second, third))
 
     def order(self, *, retry_failed: bool = False, **others: str) -> Order:
@@ -240,6 +268,7 @@ class Scene:
             return bool(stopping) and looks > stopping
 
         with Manifest.open(self.folder / "manifest.sqlite") as manifest:
+            manifest.suspect_started()
             found = inputs(*places)
             plan = Plan.make(
                 manifest, found, places[1].list(), order.recipe, folder=self.folder / "run", retry_failed=retry_failed

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from support.chaotic_batch import Chaos, CoordinatorDied, Kind, Scene
 
 from stackctl.batch.events import read
+from stackctl.batch.faults import NothingCanBeWritten
 from stackctl.batch.manifest import Manifest
 from stackctl.errors import StackctlError
+from stackctl.store.files import Files
 
 QUICK = "/dev/shm" if Path("/dev/shm").is_dir() else None  # every step is synced to the disk, hundreds of times
 NAMES = ("a.png", "a.jpg", "b.png", "sub/a.png", "sub/c.png", "d.png", "bad.png", "kill.png", "e.png")
@@ -43,10 +45,19 @@ def test_a_calm_run_does_each_image_once_and_quarantines_what_cannot_be_done(cal
 EVENTS = st.lists(st.tuples(st.integers(0, 40), st.sampled_from(get_args(Kind))), max_size=6)
 
 
+MOST_RUNS = (3, 2, 0)
+"""How many runs may be killed beside no, one or two workers so that no image meets three deaths that count."""
+
+
 def few_deaths(schedule: list[tuple[int, Kind]]) -> list[tuple[int, Kind]]:
-    """Leave two deaths of workers: three that hit the same image by chance would rightly quarantine it."""
-    deaths = [event for event in schedule if event[1] in {"worker", "zombie"}]
-    return [event for event in schedule if event not in deaths[2:]]
+    """Leave so few deaths that none can be an image's third one: by chance it would rightly be quarantined."""
+    kept: list[tuple[int, Kind]] = []
+    for event in schedule:
+        kinds = [kind for _, kind in [*kept, event]]
+        workers = kinds.count("worker") + kinds.count("zombie")
+        if workers < len(MOST_RUNS) and kinds.count("coordinator") + kinds.count("machine") <= MOST_RUNS[workers]:
+            kept.append(event)
+    return kept
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -81,6 +92,41 @@ def test_an_image_is_given_up_at_the_third_death_it_caused_and_not_before(tmp_pa
     assert (given_up["name"], given_up["code"]) == ("kill.png", "kills_worker")
     assert "3 times" in given_up["reason"]
     assert len(scene.files("out")) == 40
+
+
+def test_before_an_image_is_given_up_it_is_tried_last_with_nothing_beside_it(tmp_path: Path) -> None:
+    scene = Scene(tmp_path / "scene", ["kill.png", *(f"{number}.png" for number in range(40))])
+    assert scene.run() == "ok"
+    told = [(event["event"], event.get("name")) for event, _ in read(scene.folder / "run" / "events.jsonl")]
+    last_try = max(number for number, event in enumerate(told) if event == ("started", "kill.png"))
+    assert {name for kind, name in told[:last_try] if kind == "image"} == {f"{number}.png" for number in range(40)}
+
+
+def test_an_image_that_takes_the_whole_run_along_is_given_up_when_the_others_are_done(tmp_path: Path) -> None:
+    scene = Scene(tmp_path / "scene", ["fatal.png", *(f"{number}.png" for number in range(9))])
+    done: list[int] = []
+    while len(done) < 10:
+        try:
+            assert scene.run() == "ok"
+            break
+        except CoordinatorDied:
+            done.append(len(scene.files("out")))
+    assert done[1:] == [9, 9, 9], "the first end of a run is no proof; then it is tried last, three times"
+    [given_up] = [event for event, _ in read(scene.folder / "run" / "events.jsonl") if event.get("code")]
+    assert (given_up["name"], given_up["code"]) == ("fatal.png", "kills_worker")
+    assert "whole run ended" in given_up["reason"]
+    assert "fatal.png" in scene.files("bad")
+
+
+def test_an_image_that_was_in_work_when_the_machine_was_killed_three_times_is_done_all_the_same(tmp_path: Path) -> None:
+    scene = Scene(tmp_path / "scene", ["fatal.png", "a.png"])
+    scene.fatal = 3
+    for _ in range(3):
+        with pytest.raises(CoordinatorDied):
+            scene.run()
+    assert scene.run() == "ok"
+    assert set(scene.files("out")) == {"fatal_out.png", "a_out.png"}
+    assert not scene.files("bad")
 
 
 def test_deaths_are_counted_across_runs(tmp_path: Path) -> None:
@@ -143,5 +189,39 @@ def test_a_store_that_stays_away_ends_the_run_with_a_sentence_after_the_limit(tm
         scene.run(chaos)
     waits = [event["event"] for event, _ in read(scene.folder / "run" / "events.jsonl")]
     assert waits.count("waiting") == 1
+    with Manifest.open(scene.folder / "manifest.sqlite") as manifest:
+        manifest.suspect_started()
+        found = Files(scene.folder / "in").list()
+        assert not any(manifest.suspected(image.name, image.stamp) for image in found), "a run that ends blames nobody"
     assert scene.run() == "ok"
     assert len(scene.files("out")) == 4
+
+
+def test_a_try_that_comes_to_nothing_is_no_death(tmp_path: Path) -> None:
+    scene = Scene(tmp_path / "scene", ["a.png"])
+    image = next(Files(scene.folder / "in").list())
+    with Manifest.open(scene.folder / "manifest.sqlite") as manifest:
+        for _ in range(2):
+            manifest.died(image.name, "kills_worker", "earlier", image.stamp)
+    with pytest.raises(StackctlError, match="does not answer"):
+        scene.run(Chaos([(0, "store")] * 5000))
+    with Manifest.open(scene.folder / "manifest.sqlite") as manifest:
+        assert manifest.deaths(image.name, image.stamp) == 2
+    assert scene.run() == "ok"
+    assert set(scene.files("out")) == {"a_out.png"}
+
+
+def test_a_place_that_takes_no_result_ends_the_run_at_once_and_keeps_what_is_done(tmp_path: Path) -> None:
+    scene = Scene(tmp_path / "scene", [f"{number}.png" for number in range(30)])
+    scene.writable = lambda _: len(scene.files("out")) < 5
+    with pytest.raises(NothingCanBeWritten, match="Permission denied") as ended:
+        scene.run()
+    assert ended.value.code == 1
+    assert "--output" in str(ended.value.hint)
+    with Manifest.open(scene.folder / "manifest.sqlite") as manifest:
+        assert manifest.summary("run-1").done == len(scene.files("out")) == 5
+    assert not scene.files("bad")
+    scene.writable = lambda _: True
+    assert scene.run() == "ok"
+    assert set(scene.upscaled.values()) <= {1, 2}
+    assert len(scene.files("out")) == 30

@@ -3,21 +3,23 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
+import threading
 from pathlib import Path
 
 import pytest
 from support.pictures import encode, noise
 
-from stackctl.batch.coordinator import only_run
 from stackctl.batch.dask_cluster import check_scheduler
-from stackctl.batch.faults import Fault, put_into_quarantine, take_out_of_quarantine
+from stackctl.batch.faults import Fault, NothingCanBeWritten, put_into_quarantine, take_out_of_quarantine
+from stackctl.batch.in_time import NoAnswer, in_time
 from stackctl.batch.network import CACHE_VARIABLE, Parcel
 from stackctl.batch.order import Order, OrderedModel, OrderedSecurity
 from stackctl.batch.plan import ImageTask, Known
 from stackctl.batch.task import Job, Outcome, Upscaled, Workbench, unscaled
 from stackctl.checkpoints.networks import prepare
-from stackctl.errors import StackctlError, UsageError
-from stackctl.store.errors import NoSpace
+from stackctl.errors import UsageError
+from stackctl.store.errors import CannotWrite, NoSpace, StoreGone
 from stackctl.store.files import Files
 from stackctl.store.places import Listed
 
@@ -64,16 +66,17 @@ def test_what_fails_once_and_is_not_the_images_fault_costs_no_image(tmp_path: Pa
 
     def upscale(image: ImageTask, data: bytes) -> Upscaled:
         asked.append(image.name)
-        if image.name == "never.png" or len(asked) == 1:
-            raise RuntimeError("The network could not be compiled.")
+        if image.name == "never.png" or asked.count(image.name) == 1:
+            raise MemoryError if image.name == "large.png" else RuntimeError("The network could not be compiled.")
         return Upscaled(data, "png", 1, 1)
 
     first, second, third = (Files(tmp_path / part) for part in PARTS)
     bench = Workbench(order, upscale, (first, second, third))
     assert bench.one(task(tmp_path, "a.png")).status == "done"
+    assert bench.one(task(tmp_path, "large.png")).status == "done"
     never = bench.one(task(tmp_path, "never.png"))
     assert (never.status, never.code) == ("quarantined", "internal")
-    assert asked == ["a.png", "a.png", "never.png", "never.png"]
+    assert asked == ["a.png", "a.png", "large.png", "large.png", "never.png", "never.png"]
 
 
 def test_an_image_that_was_removed_is_gone_and_not_in_quarantine(tmp_path: Path, bench: Workbench) -> None:
@@ -103,6 +106,68 @@ def test_two_inputs_keep_their_own_images_of_one_name_in_quarantine(tmp_path: Pa
     assert place.names() == [mine] == ["sub/a.png"]
     take_out_of_quarantine(place, order, "sub/a.png")
     assert not list((tmp_path / "bad" / "sub").iterdir())
+
+
+class Denied(Files):
+    def write(self, name: str, data: bytes) -> Listed:
+        if name != "0_out.png":
+            raise CannotWrite(f"{name} cannot be written: Permission denied.")
+        return super().write(name, data)
+
+
+def test_a_place_that_takes_no_result_at_all_ends_the_batch_at_once_and_what_is_done_is_told(
+    tmp_path: Path, order: Order
+) -> None:
+    heard: list[str] = []
+    bench = Workbench(order, unscaled, (Files(tmp_path / "in"), Denied(tmp_path / "out"), Files(tmp_path / "bad")))
+    images = [task(tmp_path, f"{number}.png") for number in range(3)]
+    with pytest.raises(NothingCanBeWritten, match=r"No result can be written: 1_out\.png cannot be written"):
+        bench.process(images, lambda done, _: heard.extend(f"{each.name} {each.status}" for each in done))
+    assert heard == ["0.png done"]
+    assert not list((tmp_path / "bad").iterdir())
+
+
+class Ended(BaseException):
+    """The worker's process ends here."""
+
+
+def test_a_file_that_can_never_be_read_ends_its_worker_by_the_limit_so_that_the_death_names_it(
+    tmp_path: Path, order: Order
+) -> None:
+    def end() -> None:
+        raise Ended
+
+    stuck = tmp_path / "in" / "stuck.png"
+    os.mkfifo(stuck)
+    first, second, third = (Files(tmp_path / part) for part in PARTS)
+    bench = Workbench(dataclasses.replace(order, image_timeout=0.2), unscaled, (first, second, third), end=end)
+    with pytest.raises(Ended):
+        bench.one(ImageTask("stuck.png", 4, "1", "stuck_out"))
+    os.close(os.open(stuck, os.O_WRONLY | os.O_NONBLOCK))  # lets go of whoever still reads
+
+
+class Dead(Files):
+    def read(self, name: str) -> bytes:
+        threading.Event().wait()
+        raise AssertionError
+
+    def stat(self, name: str) -> Listed | None:
+        raise StoreGone("The mount does not answer.")
+
+
+def test_a_place_of_inputs_that_never_answers_is_no_images_fault(tmp_path: Path, order: Order) -> None:
+    first, second, third = Dead(tmp_path / "in"), Files(tmp_path / "out"), Files(tmp_path / "bad")
+    bench = Workbench(dataclasses.replace(order, image_timeout=0.2), unscaled, (first, second, third), end=pytest.fail)
+    outcome = bench.one(task(tmp_path, "a.png"))
+    assert (outcome.status, outcome.reason) == ("later", "The mount does not answer.")
+
+
+def test_a_call_that_is_answered_in_time_gives_its_answer_or_its_error() -> None:
+    assert in_time(60, "It", lambda: 7) == 7
+    with pytest.raises(NoSpace):
+        in_time(60, "It", lambda: Full(Path()).write("a", b""))
+    with pytest.raises(NoAnswer, match=r"It did not answer for 0.01 s"):
+        in_time(0.01, "It", threading.Event().wait)
 
 
 class Full(Files):
@@ -188,16 +253,3 @@ def test_a_scheduler_that_others_could_reach_in_plain_text_is_refused(url: str, 
 @pytest.mark.parametrize(("url", "keys"), [("tcp://127.0.0.1:1", None), ("tcp://[::1]:1", None), ("tls://h:1", KEYS)])
 def test_a_scheduler_on_loopback_or_with_keys_is_taken(url: str, keys: OrderedSecurity | None) -> None:
     check_scheduler(url, keys)
-
-
-def test_a_second_run_into_the_same_place_names_the_first(tmp_path: Path, order: Order) -> None:
-    lock = tmp_path / "output.lock"
-    other = dataclasses.replace(order, run="20261121-080501-ab12")
-    with (
-        only_run(lock, order),
-        pytest.raises(StackctlError, match="run run works on"),
-        only_run(lock, other),
-    ):
-        pass
-    with only_run(lock, other):
-        assert lock.read_text().startswith("20261121")

@@ -55,7 +55,8 @@ def test_a_group_is_kept_whole_or_not_at_all_when_the_disk_is_full(manifest: Man
     manifest._connection.execute("PRAGMA max_page_count = 1000000")
     manifest.append(group)
     assert manifest.summary("R1").done == 2010
-    assert [start.name for start in manifest.unfinished("R1")] == ["x.png"]
+    manifest.suspect_started()
+    assert manifest.suspected("x.png")
 
 
 def test_deaths_are_counted_across_runs_until_a_record_of_the_image(manifest: Manifest) -> None:
@@ -73,17 +74,37 @@ def test_deaths_are_counted_across_runs_until_a_record_of_the_image(manifest: Ma
     assert again.died("a.png", "signal 9", "R3", "s1") == 1
 
 
-def test_starts_that_nothing_followed_are_told_after_a_crash(manifest: Manifest) -> None:
+def test_images_in_work_when_everything_ended_are_suspected_and_no_others(manifest: Manifest) -> None:
     for name in ("a.png", "b.png", "c.png", "d.png"):
         manifest.started(name, "w1", "R1", "s1")
     manifest.flush()
     manifest.append([DONE])
     manifest.died("b.png", "signal 9", "R1", "s1")
-    manifest.started("e.png", "w1", "R1", "s1")
+    manifest.started("e.png", "w1", "R1", "s1")  # on the disk with nothing yet
     again = Manifest.open(manifest.file)
-    assert [(start.name, start.worker) for start in again.unfinished("R1")] == [("c.png", "w1"), ("d.png", "w1")]
-    assert [start.name for start in manifest.unfinished("R1")] == ["c.png", "d.png", "e.png"]
-    assert again.unfinished("R2") == []
+    again.suspect_started()
+    assert [name for name in "abcde" if again.suspected(f"{name}.png", "s1")] == ["c", "d"]
+    assert again.deaths("c.png", "s1") == 0, "a suspicion is no death"
+    assert not again.suspected("c.png", "other content")
+    again.append([replace(DONE, name="c.png", stem="c_out")])
+    assert not again.suspected("c.png", "s1")
+
+
+def test_a_run_that_ends_as_it_was_meant_to_leaves_no_suspicion(manifest: Manifest) -> None:
+    manifest.started("a.png", "w1", "R1", "s1")
+    manifest.flush()
+    manifest.started("b.png", "w1", "R1", "s1")
+    manifest.forget_starts()
+    assert not manifest.has_starts
+    manifest.suspect_started()
+    assert not any(manifest.suspected(name, "s1") for name in ("a.png", "b.png"))
+
+
+def test_a_death_that_was_feared_counts_until_it_is_taken_back(manifest: Manifest) -> None:
+    feared = manifest.charge("a.png", "alone", "R1", "s1")
+    assert Manifest.open(manifest.file).deaths("a.png", "s1") == 1
+    manifest.absolve(feared)
+    assert manifest.deaths("a.png", "s1") == 0
 
 
 def test_a_run_is_summed_up_and_only_that_run(manifest: Manifest) -> None:

@@ -128,6 +128,39 @@ def test_what_cannot_be_read_is_said_and_not_left_out(tmp_path: Path, monkeypatc
         Files(tmp_path).names()
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ELOOP, errno.ESTALE])
+def test_whoever_wants_to_hear_what_cannot_be_read_gets_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    fill(tmp_path, "a.png", "sub/b.png", "sub/deep/c.png", "well/d.png")
+    scandir = os.scandir
+
+    def locked(folder: str | Path) -> os._ScandirIterator[str]:
+        if Path(folder).name == "sub":
+            raise OSError(number, os.strerror(number))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    said: list[str] = []
+    assert sorted(image.name for image in Files(tmp_path).list(said.append)) == ["a.png", "well/d.png"]
+    assert said == [f"{tmp_path / 'sub'} cannot be read: {os.strerror(number)}."]
+    with pytest.raises(StackctlError):  # not even its top
+        list(Files(tmp_path / "sub").list(said.append))
+
+
+def test_a_machine_that_is_short_of_something_is_no_fault_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path, "a.png")
+
+    def short(_: Path) -> bytes:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(Path, "read_bytes", short)
+    with pytest.raises(StoreGone, match="Too many open files"):
+        Files(tmp_path).read("a.png")
+
+
 def test_files_of_dead_writers_are_swept_and_those_of_living_ones_are_not(tmp_path: Path) -> None:
     fill(tmp_path, f"sub/{PARTIAL}dead", f"{PARTIAL}alive", "a.png")
     with (tmp_path / f"{PARTIAL}alive").open() as file:
