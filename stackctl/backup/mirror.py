@@ -20,6 +20,7 @@ from typing import NamedTuple
 from stackctl.backup.events import Hooks, Progress, nothing
 from stackctl.backup.manifest import Entry
 from stackctl.errors import StackctlError
+from stackctl.store.places import HOST
 from stackctl.store.urls import ObjectInfo, ObjectMissing, ObjectStore
 
 THREADS = 12
@@ -122,11 +123,13 @@ class Mirror:
     def plan(self) -> Plan:
         """List the bucket and compare: objects whose ETag is new, or whose file is not as it was left, are wanted.
 
+        Copies of images that lie in a folder elsewhere, and pass through the store, are not kept.
+
         Raises:
             StackctlError: the store does not answer.
         """
         known = self._index.load(self._bucket)
-        listed = {info.key: info for info in self._store.list()}
+        listed = {info.key: info for info in self._store.list() if not info.key.startswith(f"{HOST}/")}
         kept = {key: each for key, each in known.items() if key in listed and self._holds(listed[key], each)}
         wanted = tuple(info for key, info in listed.items() if key not in kept)
         return Plan(wanted, kept, tuple(key for key in known if key not in listed))

@@ -33,29 +33,32 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 BATCHES = "batches"
+DONE = ".done"
+"""Ending of the empty file beside a batch that was worked on."""
 PER_WORKER = 4
 """Batches for each worker, so that none waits long for another's last image."""
 
 
 def manage_workers(run_folder: Path) -> dict[str, Any]:
     """Plan a run and write its batches, of about equal cost, the most expensive images first; return the figures."""
+    from stackctl.batch import elsewhere
     from stackctl.batch.listing import header_probe, inputs
     from stackctl.batch.manifest import Manifest, others_of
     from stackctl.batch.plan import Plan
-    from stackctl.batch.sizing import sizes
+    from stackctl.batch.sizing import free_memory, sizes
     from stackctl.batch.task import open_places
     from stackctl.imaging.cpu import usable_cores
 
     order = Order.read(run_folder)
     inbound, outbound, quarantine = open_places(order)
-    workers = sizes(order.workers, usable_cores(), _free_memory()).processes
+    workers = sizes(order.workers, usable_cores(), free_memory()).processes
     folder = run_folder / BATCHES
     folder.mkdir(exist_ok=True)
     with output_held(run_folder, order), Manifest.open(_manifest_file(run_folder, order)) as manifest:
         plan = Plan.make(
             manifest,
-            inputs(inbound, outbound, quarantine),
-            outbound.list(),
+            elsewhere.joined(inputs(inbound, outbound, quarantine), run_folder / elsewhere.INPUTS),
+            elsewhere.joined(outbound.list(), run_folder / elsewhere.RESULTS),
             order.recipe,
             folder=run_folder,
             suffix=order.suffix,
@@ -84,10 +87,12 @@ def process_batch(file: Path) -> dict[str, Any]:
 
     Raises:
         UsageError: the file is no batch.
+        BatchFailed: images are left, or too many were quarantined.
         StackctlError: the model cannot be loaded, or a coordinator works on the same place of results.
     """
     from stackctl.batch.manifest import Manifest
     from stackctl.batch.network import Parcel
+    from stackctl.batch.sizing import free_memory
     from stackctl.batch.task import Job, Workbench, open_places
 
     images = read_batch(file)
@@ -100,9 +105,31 @@ def process_batch(file: Path) -> dict[str, Any]:
         parcel = Parcel.pack(folder / model.network, golden, bf16_allowed=model.bf16_allowed, carry=False)
     with output_held(run_folder, order), Manifest.open(_manifest_file(run_folder, order)) as manifest:
         notes = _Notes(order, manifest, {image.name: image for image in images}, open_places(order)[2])
-        bench = Workbench.open(Job(order, parcel, max_memory=_free_memory()), worker=notes.worker)
+        bench = Workbench.open(Job(order, parcel, max_memory=free_memory()), worker=notes.worker)
         bench.process(images, notes.heard, lambda: notes.stopping)
-    return notes.figures
+    figures = notes.figures
+    if figures["later"]:
+        text = f"{figures['later']} of {len(images)} images are left. {notes.why or 'It was stopped.'}"
+        raise BatchFailed(text, "Work on the same batch again.", figures)
+    file.with_suffix(DONE).touch()
+    most = order.most_failures(len(images))
+    if most is not None and figures["quarantined"] > most:
+        text = f"{figures['quarantined']} of {len(images)} images failed: more than --error-threshold allows."
+        raise BatchFailed(text, f"Their reasons are in {order.shown('quarantine')}; what is done is kept.", figures)
+    return figures
+
+
+def unfinished(run_folder: Path) -> bool:
+    """Return whether a run was split into batches of which one was not worked on yet."""
+    return any(not file.with_suffix(DONE).exists() for file in (run_folder / BATCHES).glob("*.json"))
+
+
+class BatchFailed(StackctlError):
+    """A batch did not end well; ``figures`` say how far it came."""
+
+    def __init__(self, message: str, hint: str, figures: dict[str, int]) -> None:
+        super().__init__(message, hint)
+        self.figures = figures
 
 
 class _Notes:
@@ -117,6 +144,7 @@ class _Notes:
         self.figures = dict.fromkeys(("images", "done", "unchanged", "quarantined", "gone", "later"), 0)
         self.figures["images"] = len(images)
         self.stopping = False
+        self.why = ""
         signal.signal(signal.SIGTERM, self._stop)
 
     def heard(self, finished: list[Outcome], begun: list[str]) -> None:
@@ -127,6 +155,7 @@ class _Notes:
         records, mended = [], []
         for outcome in finished:
             self.figures[outcome.status] += 1
+            self.why = outcome.reason if outcome.status == "later" and outcome.reason else self.why
             if outcome.status in {"done", "unchanged", "quarantined"}:
                 records.append(record_of(self._order, self._images[outcome.name], outcome, self.worker))
             latest = self._manifest.latest(outcome.name) if outcome.status in {"done", "unchanged"} else None
@@ -180,7 +209,7 @@ def output_held(run_folder: Path, order: Order) -> Iterator[None]:
         try:
             fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StackctlError(f"A run works on {order.output} now.", "See `stackctl batch list`.") from None
+            raise StackctlError(f"A run works on {order.shown('output')} now.", "See `stackctl batch list`.") from None
         yield
 
 
@@ -198,19 +227,15 @@ def _manifests(run_folder: Path) -> Path:
     return folder
 
 
-def _free_memory() -> int:
-    from stackctl.batch.coordinator import free_memory
-
-    return free_memory()
-
-
 def main(step: str, path: str) -> int:
     """Do one step and print what it came to; return the exit status."""
     do = {MANAGE_WORKERS: manage_workers, PROCESS_BATCH: process_batch}[step]
     try:
         answer = do(Path(path))
     except StackctlError as error:
-        print(json.dumps({"error": error.message, "hint": error.hint, "code": error.code}))  # noqa: T201 - for the caller
+        figures = error.figures if isinstance(error, BatchFailed) else {}
+        answer = {"error": error.message, "hint": error.hint, "code": error.code, "figures": figures}
+        print(json.dumps(answer))  # noqa: T201 - for the caller
         return error.code
     print(json.dumps(answer))  # noqa: T201 - for the caller
     return 0

@@ -212,15 +212,18 @@ class Coordinator:
                 self._sweep()  # what they left half written
 
     def _plan(self, manifest: Manifest, *, settled: Any = None, retry_failed: bool) -> Plan:
+        from stackctl.batch import elsewhere
         from stackctl.batch.listing import header_probe, inputs
         from stackctl.batch.manifest import others_of
         from stackctl.batch.plan import Plan
 
         found = inputs(self._input, self._output, self._quarantine, unreadable=self._cannot_be_read)
+        if settled:
+            found = settled.filter(found)
         return Plan.make(
             manifest,
-            settled.filter(found) if settled else found,
-            self._output.list(),
+            elsewhere.joined(found, self._folder / elsewhere.INPUTS, first=self._order.dry_run),
+            elsewhere.joined(self._output.list(), self._folder / elsewhere.RESULTS),
             self._order.recipe,
             folder=self._folder,
             suffix=self._order.suffix,
@@ -255,7 +258,7 @@ class Coordinator:
 
     def _cluster(self) -> Cluster:
         from stackctl.batch.dask_cluster import DaskCluster
-        from stackctl.batch.sizing import sizes
+        from stackctl.batch.sizing import free_memory, sizes
         from stackctl.imaging.cpu import usable_cores
 
         chosen = sizes(self._order.workers, usable_cores(), free_memory())
@@ -381,14 +384,6 @@ def make_folder(place: Place) -> None:
             place.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"{place.root} cannot be made: {error.strerror}.", "Choose another folder.") from error
-
-
-def free_memory() -> int:
-    """Return the bytes of memory that are free for workers: on the machine, or within the cgroup's limit."""
-    import psutil
-    from distributed.system import MEMORY_LIMIT
-
-    return int(min(psutil.virtual_memory().available, MEMORY_LIMIT))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 FLUSH_SECONDS = 0.25
 FLUSH_RECORDS = 500
 PROGRESS_SECONDS = 1.0
+SAME_SECONDS = 60.0
+"""How long figures that do not change are told once: a run that waits for new images would fill the disk with them."""
 GRACE_SECONDS = 120.0
 MOST_PROBLEMS = 5
 MOST_FRUITLESS = 20
@@ -108,6 +110,8 @@ class Dispatch:
         self._blocked = False
         self._dead: set[str] = set()
         self._flushed = self._told = clock()
+        self._said: dict[str, float | None] = {}
+        self._said_at = 0.0
 
     @property
     def counts(self) -> Counts:
@@ -386,5 +390,8 @@ class Dispatch:
             "eta_s": None if eta is None else round(eta, 1),
             "workers": self._cluster.workers,
         }
+        if figures == self._said and self._told - self._said_at < SAME_SECONDS:
+            return
+        self._said, self._said_at = figures, self._told
         self._events.say("progress", **figures)
         self._watcher.progress(figures)

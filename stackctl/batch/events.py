@@ -6,7 +6,8 @@ Each line is ``{"at": "2026-11-21T08:05:01.123Z", "event": NAME, …}``:
 - ``worker``: name, state (``joined``, ``died``)
 - ``started``: name, worker
 - ``image``: name, status (``done``, ``skipped``, ``quarantined``), seconds, pixels, out_pixels, output, code, reason
-- ``progress``: done, skipped, quarantined, pending, images_per_s, pixels_per_s, eta_s, workers; at most one per second
+- ``progress``: done, skipped, quarantined, pending, images_per_s, pixels_per_s, eta_s, workers;
+  at most one per second, and one per minute while nothing changes
 - ``waiting``: why; then ``resumed``
 - ``note``: text
 - ``mlflow``: state

@@ -95,6 +95,7 @@ def put_into_quarantine(
         "schema_version": 1,
         "name": name,
         "input": input_of(order, name),
+        "file": f"{order.shown('input').rstrip('/')}/{name}",
         "code": fault.code,
         "reason": fault.reason,
         "input_digest": input_digest,

@@ -95,6 +95,9 @@ class Order:
         experiment: name of the MLflow experiment, or None for the default.
         environment_hash: of the worker environment that every worker must have, or None.
         dashboard: run Dask's dashboard (on loopback).
+        input_folder: the folder of whoever asked for the run whose images travel to ``input``, or None.
+        output_folder: the folder of theirs into which results travel from ``output``, or None.
+        quarantine_folder: likewise, from ``quarantine``.
     """
 
     run: str
@@ -118,6 +121,9 @@ class Order:
     experiment: str | None = None
     environment_hash: str | None = None
     dashboard: bool = False
+    input_folder: str | None = None
+    output_folder: str | None = None
+    quarantine_folder: str | None = None
 
     @cached_property
     def recipe(self) -> str:
@@ -142,6 +148,10 @@ class Order:
         if text.endswith("%"):
             return int(total * float(text[:-1]) / 100)
         return int(text)
+
+    def shown(self, place: Literal["input", "output", "quarantine"]) -> str:
+        """Return a place as whoever asked for the run knows it: their folder, where it stands for one."""
+        return str(getattr(self, f"{place}_folder") or getattr(self, place))
 
     def to_json(self) -> str:
         """Return the order as a JSON document."""

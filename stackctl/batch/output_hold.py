@@ -33,7 +33,8 @@ def held(folder: Path, base: str, order: Order) -> Iterator[None]:
             if run is not None and (other == file or _overlap(base, place)):
                 where = "" if other == file else f", and {place} and {base} lie in one another"
                 raise StackctlError(
-                    f"The run {run} works on {place or order.output} now{where}.", f"See `stackctl batch status {run}`."
+                    f"The run {run} works on {order.shown('output') if other == file else place} now{where}.",
+                    f"See `stackctl batch status {run}`.",
                 )
         handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
@@ -59,7 +60,9 @@ def _take(handle: int, order: Order) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:  # batches that are processed one by one share it
-        raise StackctlError(f"Batches are processed into {order.output} now.", "See `stackctl batch list`.") from None
+        raise StackctlError(
+            f"Batches are processed into {order.shown('output')} now.", "See `stackctl batch list`."
+        ) from None
 
 
 def _holder(file: Path) -> tuple[str | None, str]:

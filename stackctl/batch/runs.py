@@ -23,11 +23,12 @@ from typing import Any, Literal
 from stackctl.batch import events
 from stackctl.errors import StackctlError, UsageError
 
-Phase = Literal["starting", "running", "waiting", "done", "threshold", "cancelled", "failed", "died"]
+Phase = Literal["starting", "running", "waiting", "done", "incomplete", "threshold", "cancelled", "failed", "died"]
 LIVE: tuple[Phase, ...] = ("starting", "running", "waiting")
-_ENDS: dict[str, Phase] = {"ok": "done", "threshold": "threshold", "cancelled": "cancelled", "failed": "failed"}
 KEPT = 50
 """How many ended runs are kept."""
+COPIES = "copies"
+"""Marks a run of whose folders there may be copies in the store."""
 START_SECONDS = 60.0
 """How long a process that was started may take until it holds its run's lock."""
 POLL_SECONDS = 0.1
@@ -134,7 +135,8 @@ class RunState:
                 return replace(self, **{**known, "phase": "running", "before": known.get("skipped", 0)})
             case "progress":
                 known["skipped"] = self.before + known.get("skipped", 0)
-                return replace(self, **{**known, "phase": "running", "message": None, "eta_s": event.get("eta_s")})
+                going: dict[str, Any] = {} if self.phase == "waiting" else {"phase": "running", "message": None}
+                return replace(self, **{**known, **going, "eta_s": event.get("eta_s")})
             case "waiting":
                 return replace(self, phase="waiting", message=str(event.get("why") or ""))
             case "resumed":
@@ -142,7 +144,7 @@ class RunState:
             case "end":
                 return replace(
                     self,
-                    phase=_ENDS.get(str(event.get("status")), "failed"),
+                    phase=_end(str(event.get("status"))),
                     message=event.get("message"),
                     hint=event.get("hint"),
                     exit=int(event.get("exit", 1)),
@@ -158,6 +160,12 @@ class RunState:
 
 
 _FIGURES = frozenset(RunState.__dataclass_fields__) - {"phase", "message", "hint", "exit"}
+
+
+def _end(status: str) -> Phase:
+    """Return the phase of a run that ended with this status."""
+    ends: tuple[Phase, ...] = ("incomplete", "threshold", "cancelled")
+    return "done" if status == "ok" else next((phase for phase in ends if phase == status), "failed")
 
 
 class Runs:
@@ -208,11 +216,11 @@ class Runs:
         return [run for run in self.all() if run.alive()]
 
     def prune(self, keep: int = KEPT) -> None:
-        """Delete the oldest runs that ended; one of which MLflow does not know everything yet stays."""
+        """Delete the oldest runs that ended; one that left copies, or of which MLflow does not know all, stays."""
         from stackctl.batch.tracking import undelivered
 
         for run in self.all()[keep:]:
-            if not run.alive() and not undelivered(run.folder):
+            if not (run.alive() or (run.folder / COPIES).exists() or undelivered(run.folder)):
                 shutil.rmtree(run.folder, ignore_errors=True)
 
 

@@ -26,7 +26,7 @@ MODEL_VERSION = "stackctl.model.version"
 MODEL_RUN = "stackctl.model.run"
 DEFAULT_EXPERIMENT = "batch"
 _PARAMS = (
-    "input", "output", "quarantine", "suffix", "workers", "batch_size", "scheduler", "error_threshold", "retry_failed",
+    "suffix", "workers", "batch_size", "scheduler", "error_threshold", "retry_failed",
     "watch", "image_timeout", "environment_hash",
 )  # fmt: skip
 LONGEST = 5000  # MLflow takes values of parameters and tags up to this length
@@ -112,6 +112,7 @@ def params(order: Order) -> dict[str, object]:
     """Return the parameters of a batch run: what it was told, and with what."""
     model = order.model
     given: dict[str, object] = {"model": f"{model.name}/{model.version}", **dataclasses.asdict(order.options)}
+    given.update(input=order.shown("input"), output=order.shown("output"), quarantine=order.shown("quarantine"))
     return {**given, **{name: getattr(order, name) for name in _PARAMS}}
 
 

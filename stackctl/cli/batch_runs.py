@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stackctl.engines import Engine
     from stackctl.errors import StackctlError
     from stackctl.lifecycle.batch import Launched
-    from stackctl.lifecycle.batch_transfer import Carrier
+    from stackctl.lifecycle.batch_carrier import Carrier
     from stackctl.stack import Stack
 
 RunWord = Annotated[
@@ -45,8 +45,8 @@ def status(
 ) -> None:
     """Show how far a run is; with --follow until it ends, with its exit code (Ctrl-C leaves it running)."""
     from stackctl.batch.runs import state_of
+    from stackctl.lifecycle.batch_carrier import Carrier
     from stackctl.lifecycle.batch_runs import runs_of, started
-    from stackctl.lifecycle.batch_transfer import Carrier
 
     screen = terminal(context)
     stack, engine = screen.engine()
@@ -124,12 +124,12 @@ def cancel(
 
 def leave(screen: Terminal, stack: Stack, launched: Launched) -> None:
     """Let a run go on by itself, and say how to follow it."""
-    from stackctl.lifecycle.batch_transfer import carry_on
+    from stackctl.lifecycle.batch_carrier import carry_on
 
     run = launched.run
     carry_on(stack, run)
     if screen.json:
-        print_json({"run": run.id, "input": launched.route.input, "output": launched.route.output})
+        print_json({"run": run.id, **_places(run.order())})
         return
     screen.line(run.id)
     screen.note(f"It runs in the background. Follow it: stackctl batch status -f {run.id}")
@@ -157,8 +157,8 @@ def finish(
         keep: leave the run's folder (a dry run leaves none).
     """
     from stackctl.errors import UsageError
+    from stackctl.lifecycle.batch_carrier import Carrier
     from stackctl.lifecycle.batch_runs import deliver_earlier, followed, report_of, runs_of
-    from stackctl.lifecycle.batch_transfer import Carrier
 
     told = screen if keep else replace(screen, quiet=True)
     with Carrier(stack, run) as carrier:
@@ -239,9 +239,15 @@ def _document(run: Run, state: RunState) -> dict[str, Any]:
     return {
         "run": run.id,
         "created": order.get("created"),
-        "input": order.get("input"),
-        "output": order.get("output"),
+        **_places(order),
         "model": {name: model.get(name) for name in ("name", "version", "digest")},
         "folder": str(run.folder),
         **state.to_dict(),
     }
+
+
+def _places(order: dict[str, Any]) -> dict[str, Any]:
+    """Return the places of a run: as a person knows them, and as its workers see them."""
+    names = ("input", "output")
+    shown = {name: order.get(f"{name}_folder") or order.get(name) for name in names}
+    return {**shown, "urls": {name: order.get(name) for name in names}}

@@ -61,6 +61,9 @@ def manage_workers(
     workers: Annotated[int | None, typer.Option(min=1, help="For how many workers; default: as many as fit.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Most images of a batch.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="As for `batch run`.")] = False,
+    error_threshold: Annotated[
+        str | None, typer.Option(metavar="N|P%", help="Exit 1 where more images of a batch than that are quarantined.")
+    ] = None,
     suffix: Annotated[str, typer.Option(help="As for `batch run`.")] = "_out",
     experiment: Experiment = "batch",
 ) -> None:
@@ -73,6 +76,7 @@ def manage_workers(
         model=model,
         workers=workers,
         batch_size=batch_size,
+        error_threshold=error_threshold,
         retry_failed=retry_failed,
         suffix=suffix,
         experiment=experiment,
@@ -88,7 +92,11 @@ def process_batch(
     *,
     experiment: Experiment = "batch",
 ) -> None:
-    """Work on one batch here, without a cluster; several may be worked on at once, and again after a crash."""
+    """Work on one batch here, without a cluster; several may be worked on at once, and again after a crash.
+
+    It ends as `batch run` does: bad images are quarantined; exit 1 where images are left, or more are quarantined than
+    the --error-threshold of `manage-workers` allows.
+    """
     _do(context, experiment, lambda steps: steps.process_batch(file))
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from stackctl.cli.batch_progress import clock, counted, pixels, printable
 from stackctl.cli.output import Terminal
+from stackctl.store.places import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,12 +19,19 @@ if TYPE_CHECKING:
 NAMED = 20
 """Images in quarantine that a printed report names."""
 SLOWEST = 3
-ENDS = {"ok": "done", "threshold": "ended early", "cancelled": "cancelled", "failed": "failed"}
+ENDS = {
+    "ok": "done",
+    "incomplete": "done but for what could not be looked at",
+    "threshold": "ended early",
+    "cancelled": "cancelled",
+    "failed": "failed",
+}
 COLORS = {
     "starting": "cyan",
     "running": "cyan",
     "waiting": "yellow",
     "done": "green",
+    "incomplete": "red",
     "threshold": "red",
     "cancelled": "yellow",
     "failed": "red",
@@ -90,7 +98,7 @@ def state_table(run: Run, state: RunState) -> RenderableType:
         sheet.row("workers", str(state.workers))
     sheet.row("model", _model(order))
     for name in ("input", "output"):
-        sheet.row(name, str(order.get(name, "–")))
+        sheet.row(name, place(order, name))
     sheet.row("folder", str(run.folder))
     return sheet.text()
 
@@ -105,8 +113,22 @@ def plan_table(run: Run, state: RunState) -> RenderableType:
         sheet.row("known to be bad", f"{state.known_bad:,} (tried again with --retry-failed)")
     sheet.row("model", _model(order))
     for name in ("input", "output"):
-        sheet.row(name, str(order.get(name, "–")))
+        sheet.row(name, place(order, name))
     return sheet.text()
+
+
+def place(order: dict[str, Any], name: str) -> str:
+    """Return a place of a run as a person knows it: their folder, and the URL where they can use it too."""
+    url = str(order.get(name, "–"))
+    return _where(order.get(f"{name}_folder") or url, url)
+
+
+def _reported(document: dict[str, Any], name: str) -> str:
+    return _where(document[name], document.get("urls", {}).get(name, document[name]))
+
+
+def _where(shown: str, url: str) -> str:
+    return shown if shown == url or f"/{HOST}/" in url else f"{shown} ({url})"
 
 
 def _counts(state: RunState) -> str:
@@ -149,9 +171,9 @@ def report_table(run: Run, document: dict[str, Any]) -> RenderableType:
         sheet.row("slowest", ", ".join(slowest))
     model = document["model"]
     sheet.row("model", f"{model['name']} version {model['version']} ({model['digest'][:19]})")
-    sheet.row("results", document["output"])
+    sheet.row("results", _reported(document, "output"))
     if figures["quarantined"] or figures["known_bad"]:
-        sheet.row("quarantine", document["quarantine"])
+        sheet.row("quarantine", _reported(document, "quarantine"))
     for title, name in (("contact sheet", "contact-sheet.jpg"), ("report", "report.html")):
         if (run.folder / name).is_file():
             sheet.row(title, str(run.folder / name))

@@ -6,20 +6,23 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stackctl.batch.order import Order, OrderedModel, OrderedOptions, OrderedSecurity
-from stackctl.batch.runs import Run, Runs
+from stackctl.batch.runs import COPIES, Run, Runs
 from stackctl.batch.steps import PREPARE_ENVIRONMENT, PREPARE_MODEL, step
 from stackctl.distribution import environment_hash
 from stackctl.errors import StackctlError, UsageError
+from stackctl.lifecycle.batch_brought import TRANSFERS
+from stackctl.lifecycle.batch_carrier import bring_earlier, remember_route
+from stackctl.lifecycle.batch_copies import bring_inputs, forget_copies, held
 from stackctl.lifecycle.batch_model import batch_model
 from stackctl.lifecycle.batch_places import Route, must_answer, route
 from stackctl.lifecycle.batch_runs import name_of, runs_of
-from stackctl.lifecycle.batch_transfer import TRANSFERS, push, remember_route
 from stackctl.scaffold.secret_files import add_missing
 
 if TYPE_CHECKING:
@@ -121,20 +124,26 @@ def launch(
     path = route(stack, wanted.input, wanted.output)
     runs = runs_of(stack)
     if not wanted.dry_run:
-        _nobody_else(runs, path.output)
+        _nobody_else(runs, path)
     must_answer(stack, path.input, path.output)
     add_missing(stack.home / "secrets")
     _make_folders(path)
+    if not wanted.dry_run:
+        bring_earlier(stack, runs, progress)
+    if wanted.scheduler is not None and wanted.tls is None:
+        wanted = replace(wanted, tls=(stack.home / "secrets" / OWN_KEY,) * 3)
     run = runs.create()
     try:
-        if wanted.scheduler is not None and wanted.tls is None:
-            wanted = replace(wanted, tls=(stack.home / "secrets" / OWN_KEY,) * 3)
-        order = _prepare(stack, engine, wanted, path, run, progress, warn)
-        (run.folder / "order.json").write_text(order.to_json())
-        remember_route(run, path)
-        if start:
-            _start(engine, run, wanted)
+        with held(runs.folder / TRANSFERS) if path.copied else nullcontext():
+            order = _prepare(stack, engine, wanted, path, run, progress, warn)
+            (run.folder / "order.json").write_text(order.to_json())
+            remember_route(run, path)
+            if start:
+                _start(engine, run, wanted)
     except BaseException:
+        if (run.folder / COPIES).exists():
+            with suppress(StackctlError):
+                forget_copies(stack, run, path)
         shutil.rmtree(run.folder, ignore_errors=True)
         raise
     return Launched(run, path)
@@ -157,13 +166,15 @@ def _prepare(
     with step(PREPARE_ENVIRONMENT, run.folder) as preparing:
         engine.prepare_workers(progress)
         preparing.params["environment"] = environment_hash()
-    if path.push is not None and not wanted.dry_run:
-        push(stack, path.push, path.input, folder / TRANSFERS, progress)
-    scheduler, security = _scheduler(engine, wanted, progress)
     configured = stack.settings.batch.workers
     if wanted.workers is None and configured != "auto":
         wanted = replace(wanted, workers=configured)
-    return _order(wanted, path, model, run, scheduler, security)
+    order = _order(wanted, path, model, run)
+    if path.copied and not wanted.dry_run:
+        (run.folder / COPIES).touch()
+    bring_inputs(stack, order, path, run, progress)
+    scheduler, security = _scheduler(engine, wanted, progress)
+    return replace(order, scheduler=scheduler, security=security)
 
 
 def _make_folders(path: Route) -> None:
@@ -229,11 +240,11 @@ def _check(wanted: Wanted) -> None:
         )
 
 
-def _nobody_else(runs: Runs, output: str) -> None:
+def _nobody_else(runs: Runs, path: Route) -> None:
     for run in runs.live():
-        if run.order().get("output") == output:
+        if run.order().get("output") == path.output:
             raise StackctlError(
-                f"The run {run.id} writes to {output} at this moment.",
+                f"The run {run.id} writes to {path.pull or path.output} at this moment.",
                 f"Follow it: stackctl batch status -f {run.id}. End it: stackctl batch cancel {run.id}",
             )
 
@@ -247,14 +258,7 @@ def _scheduler(engine: Engine, wanted: Wanted, progress: Progress) -> tuple[str 
     return found.url, OrderedSecurity(found.ca, found.cert, found.key)
 
 
-def _order(
-    wanted: Wanted,
-    path: Route,
-    model: OrderedModel,
-    run: Run,
-    scheduler: str | None,
-    security: OrderedSecurity | None,
-) -> Order:
+def _order(wanted: Wanted, path: Route, model: OrderedModel, run: Run) -> Order:
     return Order(
         run=run.id,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -266,8 +270,6 @@ def _order(
         suffix=wanted.suffix,
         workers=wanted.workers or "auto",
         batch_size=wanted.batch_size or "auto",
-        scheduler=scheduler,
-        security=security,
         error_threshold=wanted.error_threshold,
         retry_failed=wanted.retry_failed,
         watch=wanted.watch,
@@ -276,6 +278,9 @@ def _order(
         wait_limit=Order.wait_limit if wanted.wait_limit is None else wanted.wait_limit,
         experiment=wanted.experiment,
         dashboard=wanted.dashboard,
+        input_folder=str(path.push) if path.push else None,
+        output_folder=str(path.pull) if path.pull else None,
+        quarantine_folder=str(path.pull_quarantine) if path.pull_quarantine else None,
     )
 
 

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stackctl.errors import Unhealthy, UsageError
+from stackctl.store.places import HOST
 
 if TYPE_CHECKING:
     from stackctl.stack import Stack
-
-HOST = ".host"
-"""Hidden prefix in a bucket below which the images of folders of this machine lie."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,21 @@ class Route:
     push: Path | None = None
     pull: Path | None = None
     pull_quarantine: Path | None = None
+
+    @property
+    def copies_inputs(self) -> bool:
+        """Whether ``input`` holds copies of a folder's images, and nothing else."""
+        return self.push is not None and _is_hidden(self.input)
+
+    @property
+    def copied(self) -> bool:
+        """Whether anything lies in the store only because a folder stands behind it."""
+        return self.copies_inputs or self.copies_results
+
+    @property
+    def copies_results(self) -> bool:
+        """Whether ``output`` holds what a folder gets, and nothing else."""
+        return self.pull is not None and _is_hidden(self.output)
 
 
 def route(stack: Stack, source: str | None, target: str | None) -> Route:
@@ -153,6 +166,10 @@ def _must_be_apart(source: str, target: str) -> None:
             f"The output {target} lies in the input {source}: its results would be upscaled again.",
             "Name an --output that does not lie in --input.",
         )
+
+
+def _is_hidden(place: str) -> bool:
+    return f"/{HOST}/" in place
 
 
 def _is_url(place: str) -> bool:

@@ -6,18 +6,20 @@ import json
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stackctl.batch.alone import BATCHES
+from stackctl.batch.runs import Run
 from stackctl.batch.steps import MANAGE_WORKERS, PREPARE_ENVIRONMENT, PREPARE_MODEL, PROCESS_BATCH, Step, step
 from stackctl.batch.tracking import deliver, tell_step
 from stackctl.distribution import environment_hash
 from stackctl.errors import StackctlError, UsageError
 from stackctl.lifecycle.batch import INSIDE, Wanted, launch
+from stackctl.lifecycle.batch_carrier import Carrier
 from stackctl.lifecycle.batch_model import batch_model
 from stackctl.process import ProcessFailed
 
@@ -77,8 +79,7 @@ class Steps:
         launched = launch(self.stack, self.engine, wanted, self.progress, self.warn, start=False)
         folder = launched.run.folder
         with self._told(MANAGE_WORKERS, folder) as done:
-            figures = self._run(MANAGE_WORKERS, folder)
-            done.metrics.update(figures)
+            figures = self._run(MANAGE_WORKERS, folder, done)
         files = [str(file) for file in sorted((folder / BATCHES).glob("*.json"))]
         return {"run": launched.run.id, **figures, "files": files}
 
@@ -94,18 +95,29 @@ class Steps:
             raise UsageError(
                 f"{file} is no batch of this stack.", "Make them with `stackctl batch step manage-workers`."
             )
-        with self._told(PROCESS_BATCH, file.parents[1]) as done:
-            done.params["batch"] = file.stem
-            figures = self._run(PROCESS_BATCH, file)
-            done.metrics.update(figures)
+        run = Run(file.parents[1])
+        carrier = Carrier(self.stack, run)
+        try:
+            with self._told(PROCESS_BATCH, run.folder) as done:
+                done.params["batch"] = file.stem
+                figures = self._run(PROCESS_BATCH, file, done)
+        except StackctlError:
+            with suppress(StackctlError):
+                carrier.bring(self.progress)
+            raise
+        carrier.bring(self.progress)
+        carrier.rest(self.progress)
+        if bad := figures["quarantined"]:
+            place = run.order().get("quarantine_folder") or run.order().get("quarantine")
+            self.warn(f"{bad} {'image is' if bad == 1 else 'images are'} quarantined; why is said in {place}.")
         return figures
 
     @property
     def _batch(self) -> Path:
         return self.stack.var / "batch"
 
-    def _run(self, name: str, path: Path) -> dict[str, Any]:
-        """Do a step where the workers' packages are, and return what it came to."""
+    def _run(self, name: str, path: Path, done: Step) -> dict[str, Any]:
+        """Do a step where the workers' packages are, and return what it came to; ``done`` gets the figures."""
         inside = f"{{mount:{INSIDE}}}/{path.relative_to(self._batch)}"
         try:
             completed = self.engine.run_once(
@@ -113,12 +125,15 @@ class Steps:
             )
         except ProcessFailed as error:
             answer = _last_document(error.completed.stdout)
+            done.metrics.update(answer.get("figures") or {})
             if "error" not in answer:
                 raise
             raise (UsageError if answer.get("code") == UsageError.code else StackctlError)(
                 answer["error"], answer.get("hint")
             ) from error
-        return _last_document(completed.stdout)
+        figures = _last_document(completed.stdout)
+        done.metrics.update(figures)
+        return figures
 
     @contextmanager
     def _told(self, name: str, folder: Path | None = None) -> Iterator[Step]:

@@ -16,6 +16,8 @@ OTHER_IMAGES = frozenset(
     {".gif", ".avif", ".heic", ".heif", ".jp2", ".jxl", ".jfif", ".ico", ".psd", ".svg", ".tga", ".ppm", ".exr"}
 )
 """Endings of images that are neither read nor written."""
+HOST = ".host"
+"""Hidden prefix of a bucket for copies of images of folders, while a batch works on them; no snapshot has them."""
 
 
 @dataclass(frozen=True, slots=True)

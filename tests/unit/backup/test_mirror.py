@@ -48,6 +48,11 @@ def test_only_what_changed_is_read_again(followed: Followed) -> None:
     assert sorted(followed.shelf.reads) == ["a/b/two", "c"]
 
 
+def test_images_that_only_pass_through_the_store_are_in_no_snapshot(followed: Followed) -> None:
+    followed.shelf.objects[".host/0123/photo.png"] = b"a copy of somebody's photo"
+    assert set(followed.follow()) == {"a/one", "a/b/two"}
+
+
 def test_a_file_that_is_not_as_it_was_left_is_read_again(followed: Followed) -> None:
     file = followed.mirror.folder / "a/one"
     os.utime(file, ns=(0, 0))

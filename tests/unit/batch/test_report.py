@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 from html.parser import HTMLParser
@@ -11,10 +12,11 @@ import cv2
 import numpy as np
 import pytest
 
-from stackctl.batch import contact_sheet, report
+from stackctl.batch import contact_sheet, report, telling
 from stackctl.batch.manifest import Manifest, Record
 from stackctl.batch.order import Order, OrderedModel
 from stackctl.batch.plan import Planned
+from stackctl.cli import batch_tables
 from stackctl.store.places import open_place
 
 RUN = "20261121-080501-ab12"
@@ -135,3 +137,19 @@ def test_the_contact_sheet_is_part_of_the_page(tmp_path: Path, manifest: Manifes
     reader = Reader()
     reader.feed((tmp_path / "report.html").read_text())
     assert [address[:23] for address in reader.addresses] == ["data:image/jpeg;base64,"]
+
+
+def test_a_person_reads_their_folders_and_a_program_the_urls_too(tmp_path: Path, manifest: Manifest) -> None:
+    urls = {"input": "s3://inbound/.host/12", "output": "s3://outbound", "quarantine": "s3://quarantine"}
+    folders = {"input_folder": "/photos", "output_folder": "/large", "quarantine_folder": "/bad"}
+    travelling = dataclasses.replace(order(), **urls, **folders)
+    planned = Planned(total=10, pending=7, skipped=2, known_bad=1, orphans=0, cost=7000)
+    report.write(tmp_path, manifest, travelling, "ok", planned, 8.0)
+    document = json.loads((tmp_path / "report.json").read_text())
+    assert (document["input"], document["output"], document["quarantine"]) == ("/photos", "/large", "/bad")
+    assert document["urls"] == urls
+    assert ".host" not in (tmp_path / "report.html").read_text()
+    assert telling.params(travelling)["output"] == "/large"
+    kept = json.loads(travelling.to_json())
+    assert batch_tables.place(kept, "input") == "/photos", "the copy is gone when the run is over"
+    assert batch_tables.place(kept, "output") == "/large (s3://outbound)"

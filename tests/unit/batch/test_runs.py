@@ -163,6 +163,12 @@ def test_the_state_of_a_run_with_many_events_is_read_from_their_edges(runs: Runs
     assert state_of(run).skipped == 1001
     log.say("waiting", why="the disk is full")
     assert (state_of(run).phase, state_of(run).message) == ("waiting", "the disk is full")
+    log.say("progress", done=8000, skipped=1, pending=0)
+    assert (state_of(run).phase, state_of(run).message) == ("waiting", "the disk is full"), (
+        "until it says that it goes on"
+    )
+    log.say("resumed")
+    assert state_of(run).phase == "running"
     log.say("end", status="threshold", exit=1, message="Too many.", hint="Look.")
     os.close(held)
     state = state_of(run)

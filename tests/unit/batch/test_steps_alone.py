@@ -15,6 +15,7 @@ from stackctl.batch.manifest import Manifest
 from stackctl.batch.order import Order, OrderedModel
 from stackctl.batch.runs import Runs, state_of
 from stackctl.errors import StackctlError, UsageError
+from stackctl.store.errors import StoreGone
 
 RUN = "20261121-080501-ab12"
 
@@ -104,3 +105,40 @@ def test_steps_are_noted_once_each_and_a_line_cut_short_is_none(tmp_path: Path) 
     (found,) = steps.recorded(tmp_path)
     assert (found.name, found.params) == (steps.PREPARE_MODEL, {"digest": "new"})
     assert found.metrics["seconds"] == found.ended - found.began
+
+
+def quarantining(run_folder: Path, **order: object) -> Path:
+    """Split a run whose images are all bad, and return its most expensive batch of one image."""
+    file = run_folder / "order.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **order}))
+    for image in Path(json.loads(file.read_text())["input"]).rglob("*.png"):
+        image.write_bytes(b"")
+    alone.manage_workers(run_folder)
+    return min((run_folder / alone.BATCHES).glob("*.json"))
+
+
+def nothing_works(_image: object, _data: bytes) -> object:
+    raise ValueError("no good")
+
+
+def test_a_batch_ends_as_a_run_does_by_its_error_threshold_and_by_what_is_left(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stackctl.batch.task.unscaled", nothing_works)
+    batch = quarantining(run_folder)
+    images = len(alone.read_batch(batch))
+    assert alone.process_batch(batch)["quarantined"] == images
+    quarantining(run_folder, error_threshold="99%", retry_failed=True)
+    with pytest.raises(alone.BatchFailed, match="more than --error-threshold allows") as failed:
+        alone.process_batch(batch)
+    assert failed.value.figures["quarantined"] == images
+    assert failed.value.code == 1
+
+    def gone(_image: object, _data: bytes) -> object:
+        raise StoreGone("The disk went away.")
+
+    monkeypatch.setattr("stackctl.batch.task.Workbench._try", gone)
+    others = [file for file in (run_folder / alone.BATCHES).glob("*.json") if file != batch]
+    with pytest.raises(alone.BatchFailed, match=r"images are left. The disk went away."):
+        alone.process_batch(others[0])
+    assert alone.unfinished(run_folder)

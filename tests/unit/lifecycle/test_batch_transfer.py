@@ -9,8 +9,9 @@ from support.local_stack import make_local_stack
 
 from stackctl.batch.listing import Settled
 from stackctl.batch.runs import Runs
+from stackctl.lifecycle.batch_carrier import Carrier, remember_route, route_of
 from stackctl.lifecycle.batch_places import Route
-from stackctl.lifecycle.batch_transfer import Carrier, pull, push, remember_route, route_of
+from stackctl.lifecycle.batch_transfer import pull, push
 from stackctl.stack import Stack
 from stackctl.store.places import open_place
 
