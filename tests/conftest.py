@@ -5,13 +5,28 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.schedule import LongestFirst, longest_first
 
 # A shell that starts something in the background has it ignore interrupts, and so would every process under test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 KEPT = {"STACKCTL_CACHE", "STACKCTL_WHEELHOUSE", "STACKCTL_CA_BUNDLE", "STACKCTL_TEST_SHARED", "STACKCTL_TORCH_INDEX"}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LongestFirst:
+    """Hand out whole files to several processes."""
+    return LongestFirst(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no process is alone with it in the end."""
+    if hasattr(config, "workerinput"):
+        longest_first(items)
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ from support.browser import Complaints, launch, listen
 from support.demo_page import Open
 from support.fake_model_server import FakeModelServer
 from support.live_demo import LiveDemo, demo_config, photo
+from support.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -41,7 +42,7 @@ def open_page(browser: Browser, complaints: Complaints, request: pytest.FixtureR
         context = browser.new_context(**wishes)  # type: ignore[arg-type]
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(PATIENCE * 1000)
         listen(page, complaints)
         page.goto(url)
         return page

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.pseudo_terminal import typist
+from support.waiting import PATIENCE
 
 from stackctl import process
 from stackctl.process import Completed
@@ -19,7 +20,7 @@ S3 = ("--data", "store=s3", "--data", "store_endpoint=https://s3.example.org")
 
 def stackctl(folder: Path, *arguments: str, **environment: str) -> Completed:
     return process.run(
-        [sys.executable, "-m", "stackctl", *arguments], cwd=folder, env=environment, check=False, timeout=60
+        [sys.executable, "-m", "stackctl", *arguments], cwd=folder, env=environment, check=False, timeout=PATIENCE
     )
 
 

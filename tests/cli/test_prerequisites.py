@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from support.cli import Cli
-from support.ports import free_ports
+from support.ports import stack_ports
 
 
 def made(folder: Path, engine: str, **env: str) -> Cli:
     """Make a stack and return its command line."""
-    ports = [word for name, port in free_ports().items() for word in ("--data", f"port_{name}={port}")]
+    ports = [word for name, port in stack_ports().items() for word in ("--data", f"port_{name}={port}")]
     Cli(cwd=folder).run("init", folder / "stack", "--defaults", "--data", f"engine={engine}", *ports)
     return Cli(folder / "stack", env=env)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.cli import Cli
+from support.served import served_model
 from support.stacks import Stacks
 
 from stackctl.process import run
@@ -48,15 +49,25 @@ def engine(request: pytest.FixtureRequest) -> str:
     return name
 
 
-@pytest.fixture(scope="module")
-def promoted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
-    """Return a running local stack with both starter versions registered and version 1 in Production."""
+@pytest.fixture(scope="session")
+def promoted_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+    """Run the stack of ``promoted``."""
     maker = Stacks(tmp_path_factory.mktemp("promoted"))
     try:
         cli = maker.make("promoted", "local")
         cli.run("up")
         cli.run("models", "import", "starter")
-        cli.run("promote", "super-resolution", "1")
         yield cli
     finally:
         maker.destroy()
+
+
+@pytest.fixture(scope="module")
+def promoted(promoted_once: Cli) -> Cli:
+    """Return a running local stack with both starter versions registered and version 1 in Production.
+
+    All modules of a process have the same one: each leaves it with these services, healthy.
+    """
+    if served_model(promoted_once)["version"] != "1":
+        promoted_once.run("promote", "super-resolution", "1")
+    return promoted_once

@@ -15,6 +15,7 @@ import pytest
 from support.cli import Cli
 from support.served import served_model, url_of
 from support.stacks import Stacks
+from support.waiting import PATIENCE
 
 from stackctl.backup.freshness import TAKEN_TAG
 from stackctl.models.rest import Rest
@@ -64,7 +65,7 @@ def alarm(cli: Cli) -> str:
 
 
 def read(cli: Cli, service: str, path: str) -> str:
-    with urllib.request.urlopen(f"{url_of(cli, service)}{path}", timeout=10) as answer:
+    with urllib.request.urlopen(f"{url_of(cli, service)}{path}", timeout=PATIENCE) as answer:
         return str(answer.read().decode())
 
 

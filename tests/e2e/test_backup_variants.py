@@ -17,6 +17,7 @@ import pytest
 from support.cli import Cli
 from support.mlflow_contents import Contents
 from support.older_mlflow import FILES, MODEL, RUN, SCHEMA, make_older_database, schema_of
+from support.ports import usual_ports
 from support.served import url_of
 from support.stacks import Stacks
 
@@ -140,19 +141,20 @@ def test_a_new_stack_from_a_snapshot_and_then_a_part_into_it(scene: Scene) -> No
     target = scene.stacks.folder / "second"
     second = Cli(target)
     scene.stacks.made.append(second)
-    restored = scene.cli.json("restore", scene.old().name, "--new-stack", "--into", target)
-    assert restored["schema"]["snapshot"] == SCHEMA
-    contents = Contents(url_of(second, "mlflow"))
-    assert contents.url != scene.contents.url
-    assert_holds_the_old(contents)
-    contents.call("POST", "runs/delete", {"run_id": RUN})
-    artifact = bucket_folder(Stack.from_folder(target), "mlflow") / WEIGHTS
-    artifact.write_bytes(b"spoilt")
-    assert "nobody is there to ask" in scene.cli.fails(2, "restore", "--into", target)
-    scene.cli.run("restore", "--only", "db", "--into", target, "--yes")
-    assert contents.runs()[RUN]["info"]["lifecycle_stage"] == "active"
-    assert artifact.read_bytes() == b"spoilt"
-    assert scene.cli.json("status")["state"] == "healthy", "the first one was left alone"
+    with usual_ports():
+        restored = scene.cli.json("restore", scene.old().name, "--new-stack", "--into", target)
+        assert restored["schema"]["snapshot"] == SCHEMA
+        contents = Contents(url_of(second, "mlflow"))
+        assert contents.url != scene.contents.url
+        assert_holds_the_old(contents)
+        contents.call("POST", "runs/delete", {"run_id": RUN})
+        artifact = bucket_folder(Stack.from_folder(target), "mlflow") / WEIGHTS
+        artifact.write_bytes(b"spoilt")
+        assert "nobody is there to ask" in scene.cli.fails(2, "restore", "--into", target)
+        scene.cli.run("restore", "--only", "db", "--into", target, "--yes")
+        assert contents.runs()[RUN]["info"]["lifecycle_stage"] == "active"
+        assert artifact.read_bytes() == b"spoilt"
+        assert scene.cli.json("status")["state"] == "healthy", "the first one was left alone"
 
 
 def test_gc_refuses_without_a_snapshot_and_goes_without_one_only_when_told(scene: Scene, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from support.cli import Cli
 from support.golden import starter_pair
 from support.served import served_model, upscale, url_of
 from support.stacks import Stacks, edit_port
+from support.waiting import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +56,7 @@ def test_a_version_whose_artifact_was_tampered_with_never_reaches_production(pro
 def test_a_corrupt_upload_gets_a_sentence_and_harms_nobody(promoted: Cli, body: bytes, status: int) -> None:
     request = urllib.request.Request(f"{url_of(promoted, 'serving')}/v1/image", data=body, method="POST")
     with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(request, timeout=30)
+        urllib.request.urlopen(request, timeout=PATIENCE)
     assert caught.value.code == status
     assert '"message"' in caught.value.read().decode()
     assert upscale(promoted, starter_pair(1).input).version == "1"

@@ -6,8 +6,7 @@ import json
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,14 @@ from support.cli import Cli
 from support.pictures import encode, noise, opened
 from support.pseudo_terminal import typist
 from support.stacks import Stacks
+from support.waiting import PATIENCE, eventually
 
 from stackctl import process
 from stackctl.stack import Stack
 from stackctl.store.minio import build_minio, find_minio
 from stackctl.store.urls import open_store
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-DEADLINE = 120.0
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 MANY = 40
 
 
@@ -65,13 +64,6 @@ def home(cli: Cli) -> Path:
 
 def files(folder: Path) -> list[str]:
     return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.suffix in {".png", ".jpg"})
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen"
-        time.sleep(0.1)
 
 
 def words(cli: Cli, *rest: str | Path) -> list[str]:
@@ -144,7 +136,7 @@ def test_events_as_json_tell_a_program_everything(cli: Cli, photos: Path, tmp_pa
     answer = httpx.get(
         f"{Stack.from_folder(home(cli)).endpoints.mlflow}/api/2.0/mlflow/experiments/get-by-name",
         params={"experiment_name": experiment["AE_MLFLOW_EXPERIMENT_NAME"]},
-        timeout=30,
+        timeout=PATIENCE,
     )
     assert answer.status_code == 200
 
@@ -162,7 +154,7 @@ def test_a_run_in_the_background_is_watched_followed_listed_reported_and_cancell
     looking = process.start(words(cli, "batch", "status", "-f"), log=tmp_path / "log")
     eventually(lambda: "input yet" in (tmp_path / "log").read_text(), "a look at the run")
     looking.send_signal(signal.SIGINT)
-    assert looking.wait(30) == 130
+    assert looking.wait(PATIENCE) == 130
     assert "goes on" in cli.fails(1, "batch", "report", run)
     assert cli.json("batch", "cancel")["phase"] == "cancelled"
     assert cli.json("batch", "report", run)["report"]["status"] == "cancelled"
@@ -183,7 +175,7 @@ def start_many(cli: Cli, tmp_path: Path) -> tuple[Any, Path, Path, list[str]]:
 def test_ctrl_c_finishes_what_is_in_flight_and_the_same_command_does_the_rest(cli: Cli, tmp_path: Path) -> None:
     running, out, log, command = start_many(cli, tmp_path)
     running.send_signal(signal.SIGINT)
-    assert running.wait(60) == 130
+    assert running.wait(PATIENCE) == 130
     some = files(out)
     assert 2 <= len(some) < MANY
     assert "Finishing the images in flight" in log.read_text()
@@ -197,7 +189,7 @@ def test_a_second_ctrl_c_and_a_killed_coordinator_end_at_once_and_lose_nothing(c
     running.send_signal(signal.SIGINT)
     eventually(lambda: "in flight" in log.read_text(), "an answer to Ctrl-C")
     running.send_signal(signal.SIGINT)
-    assert running.wait(30) == 130
+    assert running.wait(PATIENCE) == 130
     before = len(files(out))
     assert before < MANY
 
@@ -205,7 +197,7 @@ def test_a_second_ctrl_c_and_a_killed_coordinator_end_at_once_and_lose_nothing(c
     eventually(lambda: len(files(out)) > before, "one more result")
     for pid in coordinators(cli):
         os.kill(pid, signal.SIGKILL)
-    assert running.wait(30) == 1
+    assert running.wait(PATIENCE) == 1
     assert "Run the same command again" in log.read_text()
     assert cli.json("batch", "status")["phase"] == "died"
     assert json.loads(process.run([*command, "--json"]).stdout)["pending"] == 0
@@ -222,7 +214,7 @@ def coordinators(cli: Cli) -> list[int]:
 
 
 def test_a_bucket_that_is_not_there_is_named_before_anything_is_done(cli: Cli, tmp_path: Path) -> None:
-    assert "s3://nowhere" in cli.fails(2, "batch", "run", "-i", "s3://nowhere", "-o", tmp_path / "out", timeout=60)
+    assert "s3://nowhere" in cli.fails(2, "batch", "run", "-i", "s3://nowhere", "-o", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

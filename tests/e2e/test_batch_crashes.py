@@ -21,7 +21,8 @@ import pytest
 from support.batch_runs import BatchRuns, digests
 from support.deadly_images import DEADLY, ENDLESS, ENVIRONMENT
 from support.pictures import encode, noise
-from support.ports import free_ports
+from support.ports import free_port
+from support.waiting import PATIENCE
 
 from stackctl.batch.order import OrderedModel, OrderedSecurity
 from stackctl.checkpoints.networks import prepare
@@ -118,7 +119,7 @@ def test_a_killed_coordinator_and_a_killed_machine_are_resumed(
             workers = going.workers()
             going.process.kill()
             going.process.wait()
-            psutil.wait_procs(workers, timeout=10)
+            psutil.wait_procs(workers, timeout=PATIENCE)
             assert not any(worker.is_running() for worker in workers), "workers outlive their coordinator"
         assert not kept & set(going.names("done")), "what was done is done again"
         kept |= set(going.names("done"))
@@ -180,7 +181,7 @@ def minio(tmp_path: Path) -> Iterator[tuple[psutil.Process, dict[str, str]]]:
     """An object store of its own, and the environment in which a service finds it."""
     if find_minio() is None:
         build_minio(lambda _subject, _what: None)
-    port = free_ports()["store"]
+    port = free_port()
     credentials = tmp_path / "s3_credentials"
     credentials.write_text("[default]\naws_access_key_id = tested-user\naws_secret_access_key = tested-password\n")
     root = {"MINIO_ROOT_USER": "tested-user", "MINIO_ROOT_PASSWORD": "tested-password"}
@@ -234,7 +235,7 @@ class OwnScheduler:
     def __init__(self, folder: Path) -> None:
         self.key = folder / "batch_tls"
         self.key.write_text(batch_tls())
-        self.address = f"tls://127.0.0.1:{free_ports()['store']}"
+        self.address = f"tls://127.0.0.1:{free_port()}"
         tls = "DASK_DISTRIBUTED__COMM__TLS__"
         sides = {f"{tls}{side}__{part}": str(self.key) for side in ("SCHEDULER", "WORKER") for part in ("CERT", "KEY")}
         self.env = {f"{tls}CA_FILE": str(self.key), "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true", **sides}

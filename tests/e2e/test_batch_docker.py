@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,17 +12,17 @@ import pytest
 from support.cli import Cli
 from support.pictures import encode, noise
 from support.stacks import Stacks
+from support.waiting import eventually
 
 from stackctl.engines.docker import DockerEngine
 from stackctl.process import run
 from stackctl.stack import Stack
 from stackctl.store.urls import open_store
 
-pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(600)]
 NAME = "batched"
 SEED = 20261121
 IMAGES = 24
-DEADLINE = 150.0
 
 
 @pytest.fixture(scope="module")
@@ -65,13 +64,6 @@ def digests(cli: Cli, bucket: str, prefix: str = "") -> dict[str, str]:
     store = open_store(Stack.from_folder(home(cli)), f"s3://{bucket}")
     keys = [found.key for found in store.list(prefix)]
     return {key.removeprefix(prefix).lstrip("/"): hashlib.sha256(store.get(key)).hexdigest() for key in keys}
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen"
-        time.sleep(0.1)
 
 
 def containers(service: str, *, launched: bool = False) -> list[str]:

@@ -10,6 +10,7 @@ from support.cli import Cli
 from support.demo_page import a_file, wait_for_result
 from support.golden import starter_pair
 from support.served import served_model, upscale, url_of
+from support.waiting import PATIENCE
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
@@ -18,7 +19,7 @@ def test_an_open_page_follows_a_promotion_by_itself(promoted: Cli, tmp_path: Pat
     sent = starter_pair(1).input
     with launch() as browser:
         page = browser.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(PATIENCE * 1000)
         complaints = listen(page)
         loads: list[str] = []
         page.on("load", lambda _: loads.append(page.url))
@@ -50,15 +51,25 @@ def test_an_open_page_follows_a_promotion_by_itself(promoted: Cli, tmp_path: Pat
 def test_a_staging_server_brings_the_comparison(promoted: Cli) -> None:
     assert promoted.folder
     settings = promoted.folder / "stack.yaml"
-    settings.write_text(settings.read_text().replace("staging: false", "staging: true"))
+    before = settings.read_text()
+    settings.write_text(before.replace("staging: false", "staging: true"))
     promoted.run("up")
+    try:
+        assert_compares(promoted)
+    finally:
+        settings.write_text(before)
+        promoted.run("up")
+
+
+def assert_compares(promoted: Cli) -> None:
+    """Promote to staging what is not in Production, and look at both versions on one page."""
     in_production = served_model(promoted)["version"]
     other = "1" if in_production == "2" else "2"
     promoted.run("promote", "super-resolution", other, "--to", "staging")
 
     with launch() as browser:
         page = browser.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(PATIENCE * 1000)
         complaints = listen(page)
         page.goto(url_of(promoted, "demo"))
         headers = page.get_by_role("columnheader").all_inner_texts()

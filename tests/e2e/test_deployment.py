@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 import pytest
 from support.cli import Cli
 from support.golden import starter_pair
-from support.served import upscale, url_of
+from support.served import served_model, shown_url, upscale, url_of
 from support.stacks import Stacks
+from support.waiting import eventually
 
-pytestmark = pytest.mark.slow
-
-DEADLINE = 180.0
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def edit(cli: Cli, *changes: tuple[str, str]) -> None:
@@ -27,28 +23,21 @@ def edit(cli: Cli, *changes: tuple[str, str]) -> None:
     file.write_text(text)
 
 
-def eventually(condition: Callable[[], bool], cli: Cli) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(cli.run("logs", "deployer", "serving-staging", "serving", "-n", "30", check=False).stdout)
-        time.sleep(0.5)
-
-
-def production(cli: Cli) -> str | None:
-    served: str | None = cli.json("status", codes=(0, 3))["model"]["served"]
-    return served
-
-
 def test_registered_versions_reach_production_by_themselves_by_way_of_staging(engine: str, stacks: Stacks) -> None:
     cli = stacks.make(f"auto-{engine}", engine)
     edit(cli, ("\n  staging: false", "\n  staging: true"), ("\n  policy: manual", "\n  policy: auto"))
     names = [service["name"] for service in cli.json("up")["services"]]
     assert {"serving", "serving-staging", "deployer"} <= set(names)
     cli.run("models", "import", "starter")
-    eventually(lambda: production(cli) == "2", cli)
+    words = ("logs", "deployer", "serving-staging", "serving", "-n", "30")
+
+    def logs() -> str:
+        return cli.run(*words, check=False).stdout
+
+    eventually(lambda: served_model(cli)["version"] == "2", "version 2 in Production", log=logs, pause=0.5)
     assert upscale(cli, starter_pair(2).input).version == "2"
-    eventually(lambda: bool(cli.json("status", codes=(0, 3))["state"] == "healthy"), cli)
+    eventually(lambda: bool(cli.json("status", codes=(0, 3))["state"] == "healthy"), "health", log=logs, pause=0.5)
+    assert cli.json("status")["model"]["served"] == "2"
     events = cli.json("history", "super-resolution")["events"]
     arrivals = [(event["target"], event["version"]) for event in events if event["action"] == "promote"]
     assert arrivals == [("production", "2"), ("staging", "2"), ("production", "1"), ("staging", "1")]
@@ -58,4 +47,4 @@ def test_registered_versions_reach_production_by_themselves_by_way_of_staging(en
     report = cli.json("up")
     assert report["state"] == "healthy"
     assert not {"serving-staging", "deployer"} & {service["name"] for service in report["services"]}
-    assert url_of(cli, "serving")
+    assert shown_url(cli, "serving") == url_of(cli, "serving")

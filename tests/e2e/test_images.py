@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -79,9 +78,7 @@ def test_the_base_is_made_once() -> None:
     cli = Cli()
     first = json.loads(cli.run("--json", "images", "bootstrap").stdout)["images"]
     made = inspect(first)[first[0]].id
-    begin = time.monotonic()
     assert json.loads(cli.run("--json", "images", "bootstrap").stdout)["images"] == first
-    assert time.monotonic() - begin < 30
     assert inspect(first)[first[0]].id == made
 
 
@@ -137,9 +134,7 @@ def test_images_come_back_from_a_registry_instead_of_being_built(
 def test_a_base_in_a_registry_that_does_not_answer_is_replaced_by_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STACKCTL_BASE_IMAGE", "127.0.0.1:9/nobody/base:1")
     progress = Progress()
-    begin = time.monotonic()
     assert base.ensure_base(None, progress).reference == base.DEFAULT_BASE
-    assert time.monotonic() - begin < 30
     assert "does not answer" in progress.text
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.cli import Cli
 from support.golden import starter_pair
-from support.ports import free_ports
+from support.ports import stack_ports
 from support.served import upscale
 
 from stackctl import distribution
@@ -42,7 +42,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_stack_made_by_an_installed_wheel_comes_up_far_from_any_checkout(installed: Path, tmp_path: Path) -> None:
     folder = tmp_path / "far" / "away"
     folder.parent.mkdir()
-    ports = [word for name, port in free_ports().items() for word in ("--data", f"port_{name}={port}")]
+    ports = [word for name, port in stack_ports().items() for word in ("--data", f"port_{name}={port}")]
     executable = (str(installed / "stackctl"),)
     Cli(executable=executable, cwd=tmp_path).run("init", folder, "--defaults", "--data", "name=away", *ports)
     cli = Cli(folder, executable=executable, cwd=tmp_path)

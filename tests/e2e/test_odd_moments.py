@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import psutil
@@ -14,6 +13,7 @@ from support.cli import Cli
 from support.golden import starter_pair
 from support.served import served_model
 from support.stacks import Stacks
+from support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 
@@ -46,26 +46,22 @@ def test_destroy_touches_nothing_but_its_own_when_the_note_of_its_place_is_torn(
     assert (tmp_path / "elsewhere" / "file").read_text() == "precious"
 
 
-def test_a_copied_folder_has_no_hold_on_the_original(stacks: Stacks, tmp_path: Path) -> None:
-    cli = stacks.make("original", "local")
-    assert cli.folder is not None
-    cli.run("up")
-    shutil.copytree(cli.folder, tmp_path / "copied")
+def test_a_copied_folder_has_no_hold_on_the_original(promoted: Cli, tmp_path: Path) -> None:
+    assert promoted.folder is not None
+    shutil.copytree(promoted.folder, tmp_path / "copied")
     copy = Cli(tmp_path / "copied")
     assert copy.json("status")["state"] == "stopped"
     copy.run("destroy", "--yes")
-    assert cli.json("status")["state"] == "healthy"
+    assert promoted.json("status")["state"] == "healthy"
 
 
-def test_status_tells_services_whose_supervisord_was_killed_and_up_mends_it(stacks: Stacks) -> None:
-    cli = stacks.make("headless", "local")
-    assert cli.folder is not None
-    cli.run("up")
-    supervisord_of(cli.folder).send_signal(signal.SIGKILL)
-    report = cli.json("status", codes=(3,))
+def test_status_tells_services_whose_supervisord_was_killed_and_up_mends_it(promoted: Cli) -> None:
+    assert promoted.folder is not None
+    supervisord_of(promoted.folder).send_signal(signal.SIGKILL)
+    report = promoted.json("status", codes=(3,))
     assert report["state"] == "degraded"
     assert "supervisord" in report["problems"][0]
-    assert cli.json("up")["state"] == "healthy"
+    assert promoted.json("up")["state"] == "healthy"
 
 
 def test_an_engine_changed_while_services_run_leaves_none_behind(stacks: Stacks) -> None:
@@ -112,17 +108,12 @@ def test_a_model_process_that_cannot_be_started_is_tried_again(promoted: Cli) ->
     away = folder.with_name(folder.name + "-away")
     folder.rename(away)
     child.kill()
-    deadline = time.monotonic() + 20
-    log = promoted.run("logs", "serving", "-n", "50").stdout
-    while "start_failed" not in log and time.monotonic() < deadline:
-        time.sleep(0.3)
-        log = promoted.run("logs", "serving", "-n", "50").stdout
-    away.rename(folder)
-    assert "start_failed" in log
-    deadline = time.monotonic() + 90
-    while promoted.run("image", "upscale", _picture(folder), folder, check=False).returncode != 0:
-        assert time.monotonic() < deadline, "the version did not come back"
-        time.sleep(0.5)
+    try:
+        eventually(lambda: "start_failed" in promoted.run("logs", "serving", "-n", "50").stdout, "a failed start")
+    finally:
+        away.rename(folder)
+    words = ("image", "upscale", _picture(folder), folder)
+    eventually(lambda: promoted.run(*words, check=False).returncode == 0, "the return of the version", pause=0.5)
 
 
 def test_images_that_differ_in_their_ending_alone_do_not_overwrite_each_other(promoted: Cli, tmp_path: Path) -> None:

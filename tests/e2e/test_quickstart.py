@@ -5,30 +5,24 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from support.cli import Cli
+from support.ports import stack_ports, usual_ports
 from support.served import served_model
+from support.stacks import edit_port
+from support.waiting import PATIENCE, eventually
 
 from stackctl.process import run, start
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 LEFT_BEHIND = shutil.ignore_patterns(".git", ".venv", "my-stack", ".*_cache", "__pycache__", ".hypothesis")
 INTERRUPTED = 130
-
-
-def eventually(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen within {seconds:.0f} s"
-        time.sleep(0.1)
 
 
 def processes_of(folder: Path) -> list[str]:
@@ -59,15 +53,22 @@ def cli_of(checkout: Path) -> Cli:
     return Cli(checkout / "my-stack", executable=(str(checkout / ".venv/bin/stackctl"),), cwd=checkout)
 
 
+def move(cli: Cli) -> None:
+    """Give a stack ports of its own, before others take those that it leaves while it is down."""
+    for name, port in stack_ports().items():
+        edit_port(cli, name, port)
+
+
 def test_one_command_leads_to_a_served_model_and_a_second_time_changes_nothing(checkout: Path) -> None:
-    printed = run([checkout / "scripts/quickstart"], cwd=checkout.parent, timeout=600).stdout
+    with usual_ports():
+        printed = run([checkout / "scripts/quickstart"], cwd=checkout.parent, timeout=2 * PATIENCE).stdout
     assert all(word in printed for word in ("Demo", "MLflow", "Results", "Where the time went", "Try next"))
     assert served_model(cli_of(checkout))["version"] == "1"
     results = sorted(file.name for file in (checkout / "my-stack/data/outbound").glob("*_out.*"))
     assert len(results) == 5
 
     cli_of(checkout).run("promote", "super-resolution", "2")
-    run([checkout / "scripts/quickstart"], cwd=checkout.parent, timeout=300)
+    run([checkout / "scripts/quickstart"], cwd=checkout.parent, timeout=2 * PATIENCE)
     assert served_model(cli_of(checkout))["version"] == "2"
     assert len(cli_of(checkout).json("models", "show", "super-resolution")["versions"]) == 2
 
@@ -90,12 +91,13 @@ def test_every_command_that_quickstart_suggests_exists(checkout: Path) -> None:
 
 def test_ctrl_c_leaves_nothing_running(checkout: Path) -> None:
     cli_of(checkout).run("down")
+    move(cli_of(checkout))
     log = checkout.parent / "interrupted.log"
     quickstart = start([checkout / "scripts/quickstart"], cwd=checkout, log=log)
-    eventually(lambda: any("supervisord" in words for words in processes_of(checkout / "my-stack")), 120, "a start")
+    eventually(lambda: any("supervisord" in words for words in processes_of(checkout / "my-stack")), "a start")
     os.killpg(quickstart.pid, signal.SIGINT)
-    assert quickstart.wait(60) == INTERRUPTED
-    eventually(lambda: processes_of(checkout / "my-stack") == [], 10, "the end of every process")
+    assert quickstart.wait(PATIENCE) == INTERRUPTED
+    eventually(lambda: processes_of(checkout / "my-stack") == [], "the end of every process")
 
 
 def test_ctrl_c_ends_a_followed_log_with_130(checkout: Path) -> None:
@@ -103,9 +105,9 @@ def test_ctrl_c_ends_a_followed_log_with_130(checkout: Path) -> None:
     cli.run("up")
     log = checkout.parent / "followed.log"
     following = start([*cli.executable, "-C", str(cli.folder), "logs", "-f", "serving"], log=log)
-    eventually(lambda: "serving | " in log.read_text(), 30, "a first line")
+    eventually(lambda: "serving | " in log.read_text(), "a first line")
     os.kill(following.pid, signal.SIGINT)
-    assert following.wait(20) == INTERRUPTED
+    assert following.wait(PATIENCE) == INTERRUPTED
     assert cli.json("status")["state"] == "healthy"
 
 
@@ -113,7 +115,7 @@ def test_ctrl_c_during_up_exits_130_and_leaves_no_process(checkout: Path) -> Non
     cli = cli_of(checkout)
     cli.run("down")
     starting = start([*cli.executable, "-C", str(cli.folder), "up"], log=checkout.parent / "up.log")
-    eventually(lambda: any("mlflow" in words for words in processes_of(checkout / "my-stack")), 60, "a first service")
+    eventually(lambda: any("mlflow" in words for words in processes_of(checkout / "my-stack")), "a first service")
     os.kill(starting.pid, signal.SIGINT)
-    assert starting.wait(60) == INTERRUPTED
-    eventually(lambda: processes_of(checkout / "my-stack") == [], 10, "the end of every process")
+    assert starting.wait(PATIENCE) == INTERRUPTED
+    eventually(lambda: processes_of(checkout / "my-stack") == [], "the end of every process")

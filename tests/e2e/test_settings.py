@@ -5,22 +5,27 @@ from __future__ import annotations
 import pytest
 from support.cli import Cli
 from support.golden import starter_pair
-from support.ports import free_ports
-from support.served import upscale, url_of
+from support.ports import free_port
+from support.served import shown_url, upscale, url_of
 from support.stacks import Stacks, edit_port
 
 pytestmark = pytest.mark.slow
 
 
-def test_a_port_edited_in_stack_yaml_moves_with_the_next_up(engine: str, stacks: Stacks) -> None:
-    cli = stacks.make(f"moving-{engine}", engine)
-    cli.run("up")
-    before = url_of(cli, "demo")
-    port = free_ports()["demo"]
+def test_a_port_edited_in_stack_yaml_moves_with_the_next_up(
+    engine: str, stacks: Stacks, request: pytest.FixtureRequest
+) -> None:
+    if engine == "local":
+        cli: Cli = request.getfixturevalue("promoted")
+    else:
+        cli = stacks.make("moving", engine)
+        cli.run("up")
+    before = shown_url(cli, "demo")
+    port = free_port()
     edit_port(cli, "demo", port)
     report = cli.json("up")
     assert report["state"] == "healthy"
-    assert url_of(cli, "demo") == f"http://127.0.0.1:{port}" != before
+    assert shown_url(cli, "demo") == f"http://127.0.0.1:{port}" != before
 
 
 @pytest.mark.docker

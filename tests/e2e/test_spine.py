@@ -11,10 +11,11 @@ from support.cli import Cli
 from support.golden import MAX_LEVELS_FP32, starter_pair, worst_levels
 from support.served import served_model, upscale, url_of
 from support.stacks import Stacks
+from support.waiting import PATIENCE
 
 from stackctl.process import run
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(600)]
 
 CLIENT = """
 import mlflow, sys
@@ -28,6 +29,7 @@ def shown_version(cli: Cli) -> str:
     """Return the text of the demo's page in a real browser."""
     with launch() as browser:
         page = browser.new_page()
+        page.set_default_timeout(PATIENCE * 1000)
         page.goto(url_of(cli, "demo"))
         return page.locator("body").inner_text()
 
@@ -68,7 +70,7 @@ def test_an_empty_folder_becomes_a_served_production_model_that_outlives_a_resta
     assert worst_levels(answer.data, second.output) <= MAX_LEVELS_FP32
 
     environment = {"MLFLOW_TRACKING_URI": url_of(cli, "mlflow"), "MLFLOW_DISABLE_TELEMETRY": "true"}
-    runs = run([sys.executable, "-c", CLIENT], env=environment, timeout=180).stdout.split()
+    runs = run([sys.executable, "-c", CLIENT], env=environment, timeout=PATIENCE).stdout.split()
     assert runs == [answer.run_id, answer.run_id]
 
     cli.run("down")
@@ -76,7 +78,7 @@ def test_an_empty_folder_becomes_a_served_production_model_that_outlives_a_resta
     cli.run("up")
     assert served_model(cli)["version"] == "2"
     assert upscale(cli, second.input, format="png", precision="fp32").version == "2"
-    runs = run([sys.executable, "-c", CLIENT], env=environment, timeout=180).stdout.split()
+    runs = run([sys.executable, "-c", CLIENT], env=environment, timeout=PATIENCE).stdout.split()
     assert runs == [answer.run_id, answer.run_id]
 
     assert_no_secret_leaked(cli, engine)

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from support.waiting import PATIENCE, eventually
 
 from stackctl.batch.events import read
 from stackctl.batch.order import Order, OrderedModel
 from stackctl.process import start, stop
-
-DEADLINE = 90.0
 
 
 @dataclass
@@ -38,15 +37,11 @@ class Running:
 
     def until(self, condition: Callable[[list[dict[str, Any]]], bool], what: str) -> None:
         """Wait until its events say something."""
-        deadline = time.monotonic() + DEADLINE
-        while not condition(self.events):
-            assert time.monotonic() < deadline, f"{what} did not happen:\n{self.log}"
-            assert self.process.poll() is None, f"the run ended before {what}:\n{self.log}"
-            time.sleep(0.005)
+        eventually(lambda: condition(self.events), what, log=lambda: self.log, running=self.process, pause=0.005)
 
     def ended(self) -> dict[str, Any]:
         """Wait for its end, and return how it ended."""
-        self.process.wait(DEADLINE)
+        self.process.wait(PATIENCE)
         last = self.events[-1] if self.events else {"event": "nothing"}
         assert last["event"] == "end", f"{last}\n{self.log}"
         assert last["exit"] == self.process.returncode

@@ -4,11 +4,33 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from stackctl.process import Completed, run
+
+HEAVY = {
+    "boto3",
+    "cv2",
+    "dask",
+    "distributed",
+    "docker",
+    "mlflow",
+    "numpy",
+    "openvino",
+    "pandas",
+    "sqlalchemy",
+    "torch",
+}
+"""Packages that take long to import."""
+_TELLING = """
+import atexit, json, sys
+atexit.register(lambda: print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules}))))
+from stackctl.cli import main
+main(sys.argv[1:])
+"""
 
 
 @dataclass(frozen=True)
@@ -47,3 +69,9 @@ class Cli:
         document: dict[str, Any] = json.loads(done.stdout)
         assert document["schema_version"] == 1
         return document
+
+
+def loaded_by(*words: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> set[str]:
+    """Return the packages that a command has imported when it ends: what it costs a person before it does anything."""
+    done = run([sys.executable, "-c", _TELLING, *map(str, words)], cwd=cwd, env=env)
+    return set(json.loads(done.stdout.splitlines()[-1]))

@@ -12,6 +12,8 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
+from support.waiting import PATIENCE
+
 SCALE = 4
 
 
@@ -177,7 +179,7 @@ class FakeModelServer:
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
                 query = {key: values[0] for key, values in parse_qs(urlsplit(self.path).query).items()}
                 fake.received.append(Received(body, query))
-                fake.hold.wait(60)
+                fake.hold.wait(PATIENCE)
                 if fake.refusal:
                     self._refuse(fake.refusal)
                 elif fake.version is None:

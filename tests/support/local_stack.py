@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import secrets
-import socket
 from pathlib import Path
 from typing import Any
 
+from support.ports import stack_ports
+
 from stackctl.distribution import carried
 from stackctl.stack import Stack
-
-SERVICES = ("mlflow", "store", "store_console", "serving", "serving_staging", "demo", "deployer", "backup")
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that are free now, chosen by the operating system."""
-    sockets = [socket.socket() for _ in range(count)]
-    for held in sockets:
-        held.bind(("127.0.0.1", 0))
-    ports = [held.getsockname()[1] for held in sockets]
-    for held in sockets:
-        held.close()
-    return ports
 
 
 def write_settings(folder: Path, **settings: Any) -> None:
@@ -35,7 +23,7 @@ def write_settings(folder: Path, **settings: Any) -> None:
 def make_local_stack(folder: Path, *, store: str = "folder", **settings: Any) -> Stack:
     """Make a stack of the local engine in ``folder`` with free ports and fresh secrets."""
     folder.mkdir(parents=True, exist_ok=True)
-    ports = dict(zip(SERVICES, free_ports(len(SERVICES)), strict=True))
+    ports = stack_ports()
     write_settings(
         folder,
         **{"name": "tested", "engine": "local", "store": {"kind": store}, "ports": ports, "backup": {}, **settings},

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
-from support.ports import free_ports
+from support.ports import free_port
+from support.waiting import PATIENCE, Running, eventually
 
 from stackctl import process
-
-DEADLINE = 300.0
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class MlflowServer:
 
     def call(self, method: str, endpoint: str, body: Mapping[str, object]) -> dict[str, dict[str, str]]:
         """Call its REST API as any other client would."""
-        answer = httpx.request(method, f"{self.url}/api/2.0/mlflow/{endpoint}", json=body, timeout=30)
+        answer = httpx.request(method, f"{self.url}/api/2.0/mlflow/{endpoint}", json=body, timeout=PATIENCE)
         assert answer.is_success, answer.text
         found: dict[str, dict[str, str]] = answer.json()
         return found
@@ -40,7 +38,7 @@ class MlflowServer:
     def add_version(self, model: str, metrics: Mapping[str, float], tags: Mapping[str, str] | None = None) -> str:
         """Register one more version, with these metrics on its run; return the run."""
         run = httpx.post(
-            f"{self.url}/api/2.0/mlflow/runs/create", json={"experiment_id": "0", "start_time": 1}, timeout=30
+            f"{self.url}/api/2.0/mlflow/runs/create", json={"experiment_id": "0", "start_time": 1}, timeout=PATIENCE
         ).json()["run"]["info"]
         for name, value in metrics.items():
             self.log_metric(run["run_id"], name, value)
@@ -65,7 +63,7 @@ class MlflowServer:
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
     """Run one MLflow server for all tests of the session."""
     folder = tmp_path_factory.mktemp("mlflow-server")
-    port = free_ports()["mlflow"]
+    port = free_port()
     log = folder / "server.log"
     started = process.start(
         [
@@ -83,19 +81,21 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowSe
     )
     try:
         url = f"http://127.0.0.1:{port}"
-        await_health(url, log)
+        await_health(url, log, started)
         yield MlflowServer(url, folder)
     finally:
         process.stop(started)
 
 
-def await_health(url: str, log: Path) -> None:
+def await_health(url: str, log: Path, server: Running) -> None:
     """Wait until the server at ``url`` answers."""
-    deadline = time.monotonic() + DEADLINE
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{url}/health", timeout=2).is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    pytest.fail(f"MLflow did not become healthy within {DEADLINE:.0f} s:\n{log.read_text()[-3000:]}")
+    eventually(
+        lambda: _answers(f"{url}/health"), "an answer of MLflow", log=lambda: log.read_text()[-3000:], running=server
+    )
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=PATIENCE).is_success
+    except httpx.TransportError:
+        return False

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psutil
 from support.cli import Cli
+from support.waiting import eventually
 
 from stackctl.engines.local import LocalEngine
 from stackctl.process import run
 from stackctl.stack import Stack
-
-DEADLINE = 60.0
 
 
 @contextmanager
@@ -56,10 +54,8 @@ def container_of(cli: Cli, service: str) -> str:
 
 
 def _until_healthy(container: str) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while run(["docker", "inspect", "-f", "{{.State.Health.Status}}", container]).stdout.strip() != "healthy":
-        assert time.monotonic() < deadline, f"{container} does not become healthy"
-        time.sleep(0.2)
+    ask = ["docker", "inspect", "-f", "{{.State.Health.Status}}", container]
+    eventually(lambda: run(ask).stdout.strip() == "healthy", f"the health of {container}", pause=0.2)
 
 
 def _stack(cli: Cli) -> Stack:

@@ -13,8 +13,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from support.waiting import PATIENCE
+
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>()][A-Z0-9]?|\r")
-DEADLINE = 60.0
 
 
 class Typist:
@@ -32,7 +33,7 @@ class Typist:
 
     def answer(self, expected: str, keys: str) -> None:
         """Wait until ``expected`` appears after what was answered last, then type ``keys``."""
-        end = time.monotonic() + DEADLINE
+        end = time.monotonic() + PATIENCE
         while (found := self.seen.find(expected, self._read_until)) < 0:
             assert time.monotonic() < end, f"{expected!r} did not appear:\n{self.seen}"
             assert self._read(0.2), f"the program ended before {expected!r} appeared:\n{self.seen}"
@@ -42,7 +43,7 @@ class Typist:
 
     def exit_status(self) -> int:
         """Wait for the program's end and return its exit status."""
-        end = time.monotonic() + DEADLINE
+        end = time.monotonic() + PATIENCE
         while self._read(0.2):
             assert time.monotonic() < end, f"the program did not end:\n{self.seen}"
         return os.waitstatus_to_exitcode(os.waitpid(self._process, 0)[1])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from support.waiting import eventually
 
 from stackctl.images import bootstrap
 from stackctl.images.registry import answers
@@ -27,13 +28,13 @@ CMD ["docker-registry", "serve", "/etc/config.yml"]
 
 
 @contextmanager
-def running_registry(deadline: float = 30.0) -> Iterator[str]:
+def running_registry() -> Iterator[str]:
     """Yield the address of a registry that answers; its content ends with it."""
     _build()
     container = run(["docker", "run", "--detach", "--publish", "127.0.0.1::5000", IMAGE]).stdout.strip()
     try:
         port = run(["docker", "port", container, "5000/tcp"]).stdout.strip().rpartition(":")[2]
-        _await(f"127.0.0.1:{port}", container, deadline)
+        _await(f"127.0.0.1:{port}", container)
         yield f"127.0.0.1:{port}"
     finally:
         run(["docker", "rm", "--force", "--volumes", container], check=False)
@@ -49,10 +50,12 @@ def _build() -> None:
         run(["docker", "buildx", "build", "--builder=default", "--load", "--tag", IMAGE, folder])
 
 
-def _await(address: str, container: str, deadline: float) -> None:
-    end = time.monotonic() + deadline
-    while not answers(address):
-        if time.monotonic() > end:
-            log = run(["docker", "logs", container], check=False)
-            raise TimeoutError(f"No registry answers at {address}:\n{log.stdout}{log.stderr}")
-        time.sleep(0.1)
+def _await(address: str, container: str) -> None:
+    eventually(
+        lambda: answers(address), f"an answer of the registry at {address}", log=lambda: _log(container), pause=0.1
+    )
+
+
+def _log(container: str) -> str:
+    done = run(["docker", "logs", container], check=False)
+    return done.stdout + done.stderr

@@ -5,18 +5,17 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
-import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.ports import free_port
+from support.waiting import eventually
 
 from stackctl import process
-
-DEADLINE = 15.0
+from stackctl.engines.local_processes import port_is_open
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def ssh_server(folder: Path) -> Iterator[SshServer]:
     for file in (folder / "host_key", secrets / "backup_ssh_key"):
         keygen(file)
     (folder / "authorized_keys").write_text((secrets / "backup_ssh_key.pub").read_text())
-    port = _free_port()
+    port = free_port()
     kind, key = (folder / "host_key.pub").read_text().split()[:2]
     (secrets / "backup_known_hosts").write_text(f"[127.0.0.1]:{port} {kind} {key}\n")
     (secrets / "backup_ssh_key").chmod(0o444)  # as Compose and the stack's own folder have it
@@ -73,23 +72,7 @@ def ssh_server(folder: Path) -> Iterator[SshServer]:
         [sshd, "-D", "-e", "-f", "/dev/null", *(part for word in words for part in ("-o", word))], log=folder / "log"
     )
     try:
-        _await(port, server, folder / "log")
+        eventually(lambda: port_is_open(port), "the start of sshd", log=(folder / "log").read_text, running=server)
         yield SshServer(f"{getpass.getuser()}@127.0.0.1:{port}", secrets, folder)
     finally:
         process.stop(server)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _await(port: int, server: object, log: Path) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    pytest.fail(f"sshd did not start: {log.read_text()}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from support.cli import Cli
-from support.ports import free_ports
+from support.ports import stack_ports
 
 
 class Stacks:
@@ -20,7 +20,7 @@ class Stacks:
         answers = [
             f"engine={engine}",
             f"name={name}",
-            *(f"port_{port}={number}" for port, number in free_ports().items()),
+            *(f"port_{port}={number}" for port, number in stack_ports().items()),
         ]
         words = [word for answer in (*answers, *data) for word in ("--data", answer)]
         Cli(cwd=self.folder).run("init", self.folder / name, "--defaults", *words, *options)

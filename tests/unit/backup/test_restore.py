@@ -65,7 +65,6 @@ def test_a_restore_brings_back_what_the_snapshot_has_and_keeps_nothing_that_came
     assert_then(small)
 
 
-@pytest.mark.timeout(120)
 def test_a_restore_that_ends_suddenly_at_any_change_ends_right_when_it_is_run_again(memory: Path) -> None:
     for number in range(1, 1000, STEP):
         small = scene(memory / str(number))
@@ -80,7 +79,6 @@ def test_a_restore_that_ends_suddenly_at_any_change_ends_right_when_it_is_run_ag
             return
 
 
-@pytest.mark.timeout(120)
 def test_a_restore_that_ends_suddenly_at_any_change_can_be_undone(memory: Path) -> None:
     for number in range(2, 1000, STEP):
         small = scene(memory / str(number))

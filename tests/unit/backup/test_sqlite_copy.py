@@ -5,33 +5,30 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-import time
 from pathlib import Path
 
 import pytest
+from support.waiting import PATIENCE
 
 from stackctl.backup.sqlite_copy import copy_database, damage_of, dangling_in
 from stackctl.errors import StackctlError
 
 
 class Writer(threading.Thread):
-    """Writes a row for each number, and remembers when each was there and how long the slowest took."""
+    """Writes a row for each number, and remembers when each was there."""
 
     def __init__(self, database: Path) -> None:
         super().__init__(daemon=True)
         self.database = database
         self.acknowledged = 0
-        self.slowest = 0.0
         self.over = threading.Event()
         self.begun = threading.Event()
 
     def run(self) -> None:
         """Write until told to stop."""
-        with contextlib.closing(sqlite3.connect(self.database, timeout=20, isolation_level=None)) as connection:
+        with contextlib.closing(sqlite3.connect(self.database, timeout=PATIENCE, isolation_level=None)) as connection:
             while not self.over.is_set():
-                before = time.monotonic()
                 connection.execute("INSERT INTO rows (data) VALUES (randomblob(200))")
-                self.slowest = max(self.slowest, time.monotonic() - before)
                 self.acknowledged += 1
                 self.begun.set()
 
@@ -42,40 +39,22 @@ def _database(file: Path, megabytes: int) -> None:
         connection.executemany("INSERT INTO rows (data) VALUES (randomblob(?))", [(1 << 20,)] * megabytes)
 
 
-def _copy_under_a_writer(folder: Path, megabytes: int) -> float:
-    """Copy three times, and return how long the slowest write took in the calmest of them."""
-    stalls: list[float] = []
-    _database(folder / "live.db", megabytes)
-    writer = Writer(folder / "live.db")
+def test_a_copy_under_a_constant_writer_ends_and_has_all_that_was_acknowledged(tmp_path: Path) -> None:
+    megabytes = 5
+    _database(tmp_path / "live.db", megabytes)
+    writer = Writer(tmp_path / "live.db")
     writer.start()
     try:
-        assert writer.begun.wait(20)
+        assert writer.begun.wait(PATIENCE)
         for number in range(3):
-            acknowledged, writer.slowest = writer.acknowledged, 0.0
-            copy_database(folder / "live.db", folder / f"copy{number}.db")
-            with contextlib.closing(sqlite3.connect(folder / f"copy{number}.db")) as connection:
+            acknowledged = writer.acknowledged
+            copy_database(tmp_path / "live.db", tmp_path / f"copy{number}.db")
+            with contextlib.closing(sqlite3.connect(tmp_path / f"copy{number}.db")) as connection:
                 (rows,) = connection.execute("SELECT count(*) FROM rows").fetchone()
             assert rows - megabytes >= acknowledged
-            stalls.append(writer.slowest)
     finally:
         writer.over.set()
         writer.join()
-    return min(stalls)
-
-
-def test_a_copy_under_a_constant_writer_has_all_that_was_acknowledged(tmp_path: Path) -> None:
-    _copy_under_a_writer(tmp_path, 5)
-
-
-@pytest.mark.slow
-def test_no_write_waits_longer_than_half_a_second_for_each_hundred_megabytes(tmp_path: Path) -> None:
-    stall = _copy_under_a_writer(tmp_path, 100)
-    plain = []
-    for _ in range(3):  # what the machine can do now, with all else that it does
-        before = time.monotonic()
-        (tmp_path / "plain.db").write_bytes((tmp_path / "live.db").read_bytes())
-        plain.append(time.monotonic() - before)
-    assert stall <= max(0.5, 4 * min(plain))
 
 
 def test_copies_of_the_same_content_are_the_same_bytes(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import sqlite3
-import time
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import httpx
 import pytest
 from support.memory_tracking import URL, MemoryTracking
 from support.mlflow_server import MlflowServer
+from support.waiting import PATIENCE, eventually
 
 from stackctl.batch import steps
 from stackctl.batch.order import Order, OrderedModel
@@ -79,7 +80,7 @@ def test_a_run_is_a_parent_with_a_child_per_step_and_per_batch(tmp_path: Path) -
         prepared.params["digest"] = "sha256:ab"
     tracking = opened(tmp_path, mlflow)
     run_two_batches(tracking, tmp_path)
-    assert tracking.close() == 0
+    assert tracking.close(PATIENCE) == 0
     (parent,) = mlflow.named(RUN)
     children = mlflow.children(RUN)
     assert sorted(run["name"] for run in children) == ["batch 1", "batch 2", "manage-workers", "prepare-model"]
@@ -111,7 +112,7 @@ def test_a_run_has_a_child_per_batch_where_they_are_few_and_never_more_than_the_
         tracking.submitted(number, 1, 1.0)
         tracking.finished(number, {"done": 1})
     tracking.end("ok", None, [])
-    assert tracking.close(30) == 0
+    assert tracking.close(PATIENCE) == 0
     batches = [run for run in mlflow.children(RUN) if run["name"] != "manage-workers"]
     assert len(batches) == most if pending <= most else most - 3 <= len(batches) <= most
     assert sum(last(run, "done") for run in batches) == pending + 4
@@ -121,16 +122,18 @@ def test_a_run_has_a_child_per_batch_where_they_are_few_and_never_more_than_the_
 def test_with_mlflow_gone_for_the_whole_run_the_next_command_delivers_everything(tmp_path: Path) -> None:
     mlflow = MemoryTracking()
     said: list[str] = []
+    over, waited_for = threading.Event(), list[bool]()
 
     def gone(_what: str) -> None:
+        waited_for.append(not over.wait(60))
         raise httpx.ConnectError("refused")
 
     mlflow.before = gone
     tracking = opened(tmp_path, mlflow, say=said.append)
-    began = time.monotonic()
     run_two_batches(tracking, tmp_path)
-    assert time.monotonic() - began < 1
-    assert tracking.close(timeout=2) > 0
+    over.set()  # MLflow said nothing until here, and nobody waited for it
+    assert tracking.close(PATIENCE) > 0
+    assert not any(waited_for)
     assert said[0].startswith("unreachable: ")
     assert not mlflow.runs
     mlflow.before = lambda _: None
@@ -153,9 +156,7 @@ def test_a_run_whose_creation_was_answered_to_nobody_is_not_created_twice(tmp_pa
     tracking = opened(tmp_path, mlflow)
     run_two_batches(tracking, tmp_path)
     tracking.close(0.1)
-    deadline = time.monotonic() + 20
-    while deliver(tmp_path, stack(), transport=mlflow) and time.monotonic() < deadline:
-        pass
+    eventually(lambda: deliver(tmp_path, stack(), transport=mlflow) == 0, "the delivery")
     assert "runs/create" in lost
     assert sorted(run["name"] for run in mlflow.runs.values()) == [RUN, "batch 1", "batch 2", "manage-workers"]
 
@@ -186,7 +187,7 @@ def test_the_outbox_of_a_living_coordinator_is_left_to_it(tmp_path: Path) -> Non
         tracking.begin(Plan(1, 1))  # type: ignore[arg-type]
         assert deliver(tmp_path, stack(), transport=mlflow) > 0
         assert not mlflow.calls
-    assert tracking.close() == 0
+    assert tracking.close(PATIENCE) == 0
     assert mlflow.named(RUN)[0]["status"] == "RUNNING"
 
 
@@ -195,7 +196,7 @@ def test_what_mlflow_never_takes_is_set_aside_and_the_rest_goes_on(tmp_path: Pat
     tracking = opened(tmp_path, mlflow)
     tracking.begin(Plan(1, 1))  # type: ignore[arg-type]
     tracking.submitted(1, 1, 1.0)
-    assert tracking.close() == 0
+    assert tracking.close(PATIENCE) == 0
     deleted = mlflow.named("batch 1")[0]["id"]
     del mlflow.runs[deleted]
     assert deliver(tmp_path, stack(), transport=mlflow) == 0
@@ -220,7 +221,7 @@ def test_a_real_mlflow_takes_it_all_and_shows_it(mlflow_server: MlflowServer, tm
     there = stack(mlflow_server.url)
     tracking = Tracking.open(tmp_path, order(), there)
     run_two_batches(tracking, tmp_path)
-    assert tracking.close(60) == 0
+    assert tracking.close(PATIENCE) == 0
     assert Outbox(tmp_path / FILE).refusals() == []
     rest = Rest(mlflow_server.url)
     experiment = rest.get("experiments/get-by-name", {"experiment_name": "batch"})["experiment"]
@@ -259,7 +260,7 @@ class KilledHere(BaseException):
 def test_killed_again_and_again_during_the_delivery_mlflow_has_everything_once(seed: int, tmp_path: Path) -> None:
     child = multiprocessing.get_context("fork").Process(target=_told_and_killed, args=(tmp_path,))
     child.start()
-    child.join(30)
+    child.join(PATIENCE)
     assert child.exitcode == -signal.SIGKILL
     mlflow, kills, draw = MemoryTracking(), 0, random.Random(seed)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.ports import free_ports
+from support.ports import free_port
 from support.weights_server import WeightsServer, weights_server
 
 from stackctl.checkpoints import catalogue, download
@@ -112,7 +112,7 @@ def test_a_kept_file_that_was_damaged_is_fetched_again(server: WeightsServer) ->
 def test_what_is_missing_on_a_mirror_and_a_mirror_that_is_not_there_say_how_to_go_on(server: WeightsServer) -> None:
     for place, said in (
         (f"{server.url}/elsewhere", "answers 404"),
-        (f"http://127.0.0.1:{free_ports()['mlflow']}", "could not be downloaded"),
+        (f"http://127.0.0.1:{free_port()}", "could not be downloaded"),
     ):
         with pytest.raises(StackctlError, match=said) as caught:
             fetch(place)

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.mlflow_server import MlflowServer
-from support.ports import free_ports
+from support.ports import free_port
+from support.waiting import PATIENCE, eventually
 
 import stackctl
 from stackctl import process
@@ -62,7 +62,7 @@ def log_starter(server: MlflowServer, cwd: Path) -> list[dict[str, Any]]:
         [sys.executable, "-m", "stackctl.checkpoints.log_starter", "--model", MODEL],
         cwd=cwd,
         env={"MLFLOW_TRACKING_URI": server.url},
-        timeout=600,
+        timeout=PATIENCE,
     )
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -94,7 +94,7 @@ def test_the_recorded_digest_is_that_of_the_files_a_client_downloads(
         [sys.executable, "-c", DIGEST, f"models:/{MODEL}/1", str(tmp_path)],
         cwd=tmp_path,
         env={"MLFLOW_TRACKING_URI": mlflow_server.url},
-        timeout=300,
+        timeout=PATIENCE,
     )
     assert f"DIGEST{logged[0]['digest']}" in done.stdout
 
@@ -110,7 +110,7 @@ def test_production_by_stage_and_by_alias_is_the_same_version_and_answers_with_i
         [sys.executable, "-c", CLIENT, MODEL, str(golden / "00_input.png")],
         cwd=tmp_path,
         env={"MLFLOW_TRACKING_URI": mlflow_server.url},
-        timeout=300,
+        timeout=PATIENCE,
     )
     answers = json.loads(done.stdout.split("ANSWERS", 1)[1])
     assert [answer["run_id"] for answer in answers] == [logged[1]["run_id"]] * 2
@@ -144,7 +144,7 @@ def test_a_version_answers_the_same_when_stackctl_has_moved_on(
         [sys.executable, "-c", ask, MODEL, str(golden / "00_input.png")],
         cwd=tmp_path / "later",
         env={"MLFLOW_TRACKING_URI": mlflow_server.url, "PYTHONPATH": str(tmp_path / "later")},
-        timeout=300,
+        timeout=PATIENCE,
     )
 
     [answer] = json.loads(done.stdout.split("ANSWERS", 1)[1])
@@ -154,7 +154,7 @@ def test_a_version_answers_the_same_when_stackctl_has_moved_on(
 def test_a_version_loads_in_mlflows_own_server(
     mlflow_server: MlflowServer, logged: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    port = free_ports()["serving"]
+    port = free_port()
     command = ["-m", "mlflow", "models", "serve", "--env-manager", "local", "-h", "127.0.0.1", "-p", str(port)]
     log = tmp_path / "serve.log"
     server = process.start(
@@ -170,12 +170,14 @@ def test_a_version_loads_in_mlflows_own_server(
     image = base64.b64encode((golden / "00_input.png").read_bytes()).decode()
     body = {"dataframe_split": {"columns": ["image"], "data": [[image]]}, "params": {"format": "png"}}
     try:
-        deadline = time.monotonic() + 240
-        while not answers(f"http://127.0.0.1:{port}/ping"):
-            assert server.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.3)
-        answer = httpx.post(f"http://127.0.0.1:{port}/invocations", json=body, timeout=60)
+        eventually(
+            lambda: answers(f"http://127.0.0.1:{port}/ping"),
+            "an answer of MLflow",
+            log=log.read_text,
+            running=server,
+            pause=0.3,
+        )
+        answer = httpx.post(f"http://127.0.0.1:{port}/invocations", json=body, timeout=PATIENCE)
     finally:
         process.stop(server)
 
@@ -188,7 +190,7 @@ def test_a_version_loads_in_mlflows_own_server(
 def answers(url: str) -> bool:
     """Return whether a server answers there with 200."""
     try:
-        return httpx.get(url, timeout=5).status_code == 200
+        return httpx.get(url, timeout=PATIENCE).status_code == 200
     except httpx.TransportError:
         return False
 

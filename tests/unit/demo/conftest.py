@@ -29,5 +29,5 @@ def samples(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def visitor(model_server: FakeModelServer, samples: Path) -> Visitor:
-    config = demo_config(model_server.url, samples=samples, mlflow_url="http://mlflow.example:5000", timeout=2.0)
+    config = demo_config(model_server.url, samples=samples, mlflow_url="http://mlflow.example:5000")
     return Visitor(create_app(config).test_client())

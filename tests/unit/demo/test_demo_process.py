@@ -7,7 +7,6 @@ import json
 import re
 import socket
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +15,11 @@ import httpx
 import pytest
 from support.fake_model_server import FakeModelServer
 from support.live_demo import SECRET, LiveDemo, demo_config, photo
+from support.waiting import PATIENCE, eventually
 
 from stackctl.process import start, stop
 
+URL = re.compile(r"http://127\.0\.0\.1:\d+")
 WRITING = 0o3  # O_WRONLY | O_RDWR
 
 
@@ -56,7 +57,7 @@ def upload(client: httpx.Client, content: bytes) -> httpx.Response:
         data={"csrf_token": token[1]},
         files={"photo": ("photo.png", io.BytesIO(content))},
         headers={"Accept": "image/*, application/json"},
-        timeout=30,
+        timeout=PATIENCE,
     )
 
 
@@ -75,7 +76,7 @@ def test_large_photos_and_results_never_touch_the_disk(model_server: FakeModelSe
 def test_a_body_far_above_the_limit_is_refused_before_it_is_read(model_server: FakeModelServer) -> None:
     config = demo_config(model_server.url, max_upload_bytes=200_000)
 
-    with LiveDemo(config) as demo, socket.create_connection(("127.0.0.1", demo.port), timeout=10) as connection:
+    with LiveDemo(config) as demo, socket.create_connection(("127.0.0.1", demo.port), timeout=PATIENCE) as connection:
         connection.sendall(b"POST /upscale HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000000\r\n\r\nbegin")
         answer = connection.recv(100)
 
@@ -95,17 +96,11 @@ def demo_process(model_server: str, folder: Path) -> Iterator[tuple[str, Path]]:
     }
     process = start([sys.executable, "-m", "flask_demo"], env=env, log=log, cwd=Path(__file__).parents[3])
     try:
-        deadline = time.monotonic() + 30
-        while not (found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text() if log.exists() else "")):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
-        yield found[0], log
+        eventually(lambda: URL.search(log.read_text()), "its address", log=log.read_text, running=process)
+        yield URL.findall(log.read_text())[0], log
     finally:
-        stopping = time.monotonic()
-        stop(process, grace=10)
-        assert time.monotonic() - stopping < 5, "SIGTERM was not obeyed"
-    assert process.returncode == 0
+        stop(process, grace=60)
+    assert process.returncode == 0, "SIGTERM was not obeyed"
 
 
 def test_the_process_serves_logs_one_json_line_per_request_and_stops_on_sigterm(
@@ -138,6 +133,6 @@ def test_a_wrong_setting_ends_the_process_with_one_sentence(tmp_path: Path) -> N
     log = tmp_path / "log"
     process = start([sys.executable, "-m", "flask_demo"], log=log, cwd=Path(__file__).parents[3])
 
-    assert process.wait(30) == 2
+    assert process.wait(PATIENCE) == 2
     assert log.read_text().startswith("flask_demo: STACKCTL_DEMO_SECRET_KEY_FILE is not set.")
     assert "Traceback" not in log.read_text()

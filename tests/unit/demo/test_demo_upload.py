@@ -145,10 +145,11 @@ def test_a_model_server_that_is_away_becomes_a_sentence(visitor: Visitor, model_
     assert answer.get_json()["error"]["message"] == "The model server does not answer."
 
 
-def test_a_model_server_that_hangs_becomes_a_sentence(visitor: Visitor, model_server: FakeModelServer) -> None:
+def test_a_model_server_that_hangs_becomes_a_sentence(model_server: FakeModelServer) -> None:
     model_server.hold.clear()
+    hasty = Visitor(create_app(demo_config(model_server.url, timeout=0.5)).test_client())
 
-    answer = visitor.send(photo())
+    answer = hasty.send(photo())
 
     assert answer.status_code == 504
     assert answer.get_json()["error"]["code"] == "timeout"

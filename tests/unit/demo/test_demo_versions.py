@@ -23,7 +23,7 @@ def staging_server() -> Iterator[FakeModelServer]:
 @pytest.fixture
 def both(model_server: FakeModelServer, staging_server: FakeModelServer) -> Visitor:
     """Return a visitor of a demo with a staging server."""
-    config = demo_config(model_server.url, staging_server=staging_server.url, timeout=1.0)
+    config = demo_config(model_server.url, staging_server=staging_server.url)
     return Visitor(create_app(config).test_client())
 
 

@@ -16,7 +16,10 @@ from stackctl.errors import MissingPrerequisite, StackctlError
 
 
 @pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Build environments in a cache of the test's own; the one with torch, which takes minutes, is there already."""
+    if request.node.get_closest_marker("train"):
+        return
     monkeypatch.setenv("STACKCTL_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("STACKCTL_WHEELHOUSE", raising=False)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from support.local_stack import make_local_stack
+from support.waiting import eventually
 
 from stackctl.engines import environments
 from stackctl.engines.local import LocalEngine
@@ -19,7 +19,6 @@ from stackctl.engines.local_launches import LocalLaunches
 from stackctl.errors import StackctlError, UsageError
 from stackctl.process import run
 
-PATIENCE = 20.0
 SLEEPER = "import time; print('up', flush=True); time.sleep(600)"
 POLITE = (
     "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(130)); print('up', flush=True); time.sleep(600)"
@@ -29,14 +28,6 @@ PARENT = (
     "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); print(child.pid, flush=True)\n"
     "time.sleep(600)"
 )
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait until something is true."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -49,8 +40,15 @@ def launches(tmp_path: Path) -> Iterator[LocalLaunches]:
 def start(launches: LocalLaunches, folder: Path, code: str, name: str = "batch-1") -> Path:
     log = folder / f"{name}.log"
     launches.start(name, [sys.executable, "-c", code], cwd=folder, env={}, log=log)
-    until(lambda: log.is_file() and bool(log.read_text()))
+    eventually(lambda: log.is_file() and log.read_text(), "its first line")
     return log
+
+
+def gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_a_command_is_found_by_whoever_comes_later_and_ends_politely(launches: LocalLaunches, tmp_path: Path) -> None:
@@ -58,7 +56,7 @@ def test_a_command_is_found_by_whoever_comes_later_and_ends_politely(launches: L
     later = LocalLaunches(tmp_path / "launched")
     assert later.state("batch-1").alive
     later.end("batch-1", kill=False)
-    until(lambda: not later.state("batch-1").alive)
+    eventually(lambda: not later.state("batch-1").alive, "its end")
     assert launches.state("batch-1").exit == 130
     assert later.state("batch-1").exit is None  # nobody but its parent is told
 
@@ -77,7 +75,8 @@ def test_it_outlives_the_process_that_started_it(tmp_path: Path, launches: Local
 def test_a_kill_takes_its_workers_along(launches: LocalLaunches, tmp_path: Path) -> None:
     worker = int(start(launches, tmp_path, PARENT).read_text())
     launches.end("batch-1", kill=True)
-    until(lambda: not psutil.pid_exists(worker) or psutil.Process(worker).status() == psutil.STATUS_ZOMBIE)
+    eventually(lambda: gone(worker), "the end of the worker")
+    eventually(lambda: not launches.state("batch-1").alive, "the end of the command")
     assert launches.state("batch-1").exit == -9
 
 
@@ -104,7 +103,7 @@ def test_down_ends_what_was_launched_with_the_stacks_settings(tmp_path: Path, mo
     log = batch / "runs" / "1" / "log.txt"
     code = "import os, sys, time; print(sys.argv[1], os.environ['STACKCTL_NAME'], flush=True); time.sleep(600)"
     engine.launch("batch-1", ["python", "-c", code, "{mount:/inside}/runs/1"], mounts={batch: "/inside"}, log=log)
-    until(lambda: log.is_file() and bool(log.read_text()))
+    eventually(lambda: log.is_file() and log.read_text(), "its first line")
     assert log.read_text().rsplit(maxsplit=1) == [str(batch / "runs" / "1"), "tested"]
     assert engine.launched("batch-1").alive
     engine.down()

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from support.waiting import PATIENCE, eventually
 
 from stackctl.engines.local_log_times import note_growth, place_at
 from stackctl.engines.local_logs import last_lines, read_logs, since_time
@@ -96,20 +97,20 @@ def test_the_index_stays_short(tmp_path: Path) -> None:
 def test_following_sees_new_lines_and_those_of_the_file_after_a_rotation(tmp_path: Path) -> None:
     log = tmp_path / "a.log"
     log.write_text("before\n")
-    lines = read_logs(tmp_path, ["a"], follow=True, tail=0, since=None)
+    lines = read_logs(tmp_path, ["a"], follow=True, tail=1, since=None)
     seen: list[str] = []
-    reader = threading.Thread(target=collect, args=(lines, seen, 3), daemon=True)
+    reader = threading.Thread(target=collect, args=(lines, seen, 4), daemon=True)
     reader.start()
-    time.sleep(0.5)
+    eventually(lambda: seen, "the last line that was there")
     with log.open("a") as handle:
         handle.write("one\ntwo")
-    time.sleep(0.5)
+    eventually(lambda: len(seen) == 2, "a new line")
     with log.open("a") as handle:
         handle.write(" halves\n")
     log.rename(tmp_path / "a.log.1")
     log.write_text("three\n")
-    reader.join(10)
-    assert seen == ["a | one", "a | two halves", "a | three"]
+    reader.join(PATIENCE)
+    assert seen == ["a | before", "a | one", "a | two halves", "a | three"]
 
 
 def collect(lines: Iterator[str], seen: list[str], count: int) -> None:

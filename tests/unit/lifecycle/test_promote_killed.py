@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from support.mlflow_server import MlflowServer
 from support.promotions import DyingTransport, Killed, scene
+from support.waiting import PATIENCE, eventually
 
 from stackctl import process
 from stackctl.lifecycle.promote import recover
@@ -59,7 +59,7 @@ def test_killed_after_a_change_stage_alias_and_server_converge(
         assert stage.state() == (wanted, wanted, None, False)
         if recovery is not None:
             assert recovery.outcome == ("finished" if decided else "undone")
-        _await_version(stage.server, wanted)
+        eventually(lambda: stage.server.version == wanted, f"version {wanted} on the server")
         assert recover(stage.stack, registry=stage.registry) is None
         events = [(event.action, event.version) for event in read(stage.registry, stage.model)]
         assert events == [("promote", "2")] * decided + [("promote", "1")]
@@ -80,24 +80,13 @@ def test_killed_for_good_the_command_leaves_a_journal_that_the_next_one_undoes(
         argv = [sys.executable, "-m", "stackctl", "-C", str(tmp_path), verb, stage.model, *version]
         command = process.start(argv)
         try:
-            _await(lambda: stage.state()[2] == "2")
+            eventually(lambda: stage.state()[2] == "2", "the preparation of version 2", running=command)
         finally:
             os.killpg(command.pid, signal.SIGKILL)
-            command.wait(10)
+            command.wait(PATIENCE)
         assert stage.state() == ("1", "1", "2", True)
 
         stage.server.never_prepares = False
         assert stage.promote("2").version == "2"
         assert any("undone" in what for subject, what in stage.told if subject == "recover")
         assert stage.state() == ("2", "2", None, False)
-
-
-def _await_version(server: object, version: str) -> None:
-    _await(lambda: getattr(server, "version", None) == version)
-
-
-def _await(condition: object, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

@@ -17,6 +17,7 @@ from support.following_server import FollowingServer
 from support.memory_mlflow import MemoryMlflow
 from support.mlflow_server import MlflowServer
 from support.promotions import QUICK, DyingTransport, Killed
+from support.waiting import PATIENCE
 
 from stackctl.errors import Unhealthy, UsageError
 from stackctl.models import Registry, history, tags
@@ -256,11 +257,11 @@ def test_its_health_is_asked_over_http_and_is_bad_once_it_is_stuck(monkeypatch: 
     with serve_health(health, "127.0.0.1", 0) as port:
         url = f"http://127.0.0.1:{port}/health"
         health.tell("waiting", "MLflow cannot be reached")
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
             assert json.load(answer)["detail"] == "MLflow cannot be reached"
         monkeypatch.setattr("stackctl.models.deployer_health.STUCK", -1.0)
         with pytest.raises(urllib.error.HTTPError, match="503"):
-            urllib.request.urlopen(url, timeout=5)
+            urllib.request.urlopen(url, timeout=PATIENCE)
 
 
 def test_the_policy_is_that_of_the_stack(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from support.ports import free_ports
+from support.ports import free_port
 
 from stackctl.errors import StackctlError, Unhealthy, UsageError
 from stackctl.models import Registry, resolve
@@ -16,7 +16,7 @@ def registry_that_answers(status: int, content: str) -> Registry:
 
 
 def test_a_server_that_is_not_there_is_unhealthy_and_the_hint_says_how_to_start_it() -> None:
-    registry = Registry(f"http://127.0.0.1:{free_ports()['mlflow']}")
+    registry = Registry(f"http://127.0.0.1:{free_port()}")
     with pytest.raises(Unhealthy) as caught:
         registry.models()
     assert "cannot be reached" in caught.value.message

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 from support.mlflow_server import MlflowServer, await_health
-from support.ports import free_ports
+from support.ports import free_port
+from support.waiting import PATIENCE
 
 from stackctl import process
 from stackctl.models.mlflow_server import KEY, server_environment
@@ -95,7 +96,7 @@ def mlflow_with_key(folder: Path, port: int) -> Iterator[MlflowServer]:
     )
     try:
         url = f"http://127.0.0.1:{port}"
-        await_health(url, folder / "server.log")
+        await_health(url, folder / "server.log", started)
         yield MlflowServer(url, folder)
     finally:
         process.stop(started)
@@ -108,20 +109,20 @@ def test_a_changed_alias_is_posted_with_our_signature_and_still_is_after_a_resta
     (tmp_path / "secrets").mkdir()
     assert sorted(add_missing(tmp_path / "secrets")) == ["batch_tls", "webhook_key", "webhook_secret"]
     secret = (tmp_path / "secrets" / "webhook_secret").read_text()
-    port = free_ports()["mlflow"]
+    port = free_port()
     with mlflow_with_key(tmp_path, port) as server:
         server.make_versions(MODEL, 2)
         rest = Rest(server.url)
         assert ensure_webhook(rest, "stackctl-serving", receiver.url, secret) == "created"
         assert ensure_webhook(rest, "stackctl-serving", receiver.url, secret) == "unchanged"
         server.call("POST", "registered-models/alias", {"name": MODEL, "alias": "candidate", "version": "1"})
-        first = receiver.calls.get(timeout=20)
+        first = receiver.calls.get(timeout=PATIENCE)
         assert first.signed_with(secret)
         assert json.loads(first.body)["data"]["alias"] == "candidate"
     with mlflow_with_key(tmp_path, port) as server:
         rest = Rest(server.url)
         server.call("POST", "registered-models/alias", {"name": MODEL, "alias": "production", "version": "2"})
-        second = receiver.calls.get(timeout=20)
+        second = receiver.calls.get(timeout=PATIENCE)
         assert second.signed_with(secret)
         assert not second.signed_with("another secret")
         assert ensure_webhook(rest, "stackctl-serving", receiver.url, secret) == "unchanged"

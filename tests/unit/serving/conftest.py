@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.ports import free_port
 from unit.serving.fake_mlflow import FakeMlflow, FakeVersion
 from unit.serving.live_server import LiveServer
 from unit.serving.tiny_models import BLUE, GREEN, RED, save_image_model, save_pyfunc_model
@@ -57,16 +57,10 @@ def start_server(mlflow: FakeMlflow, tmp_path: Path) -> Iterator[StartServer]:
 
     def start(**environ: str) -> LiveServer:
         log = tmp_path / f"serving-{len(started)}.log"
-        server = LiveServer(mlflow, tmp_path / "cache", log, _free_port(), **environ)
+        server = LiveServer(mlflow, tmp_path / "cache", log, free_port(), **environ)
         started.append(server)
         return server
 
     yield start
     for server in started:
         server.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

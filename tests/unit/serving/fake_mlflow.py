@@ -98,6 +98,11 @@ class FakeMlflow:
         return True
 
     @property
+    def looks(self) -> int:
+        """Return how often it was asked for the model."""
+        return sum(path.startswith(f"{API}registered-models/get?") for path in self.requests)
+
+    @property
     def history(self) -> list[dict[str, Any]]:
         """Return the recorded events, oldest first."""
         return [json.loads(self.tags[key]) for key in sorted(self.tags) if key.startswith("stackctl.history.")]

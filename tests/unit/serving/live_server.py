@@ -13,13 +13,12 @@ from typing import Any
 
 import httpx
 import psutil
+from support.waiting import PATIENCE, eventually
 from unit.serving.fake_mlflow import FakeMlflow
 from unit.serving.tiny_models import COLOURS, expected, photo, pixels
 
 from stackctl import process
 from stackctl.serving.client import ModelServerClient
-
-DEADLINE_SECONDS = 90.0
 
 
 class LiveServer:
@@ -54,12 +53,12 @@ class LiveServer:
 
     def until(self, holds: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         """Wait until ``/model`` satisfies ``holds`` and return it; failing quotes the log."""
-        deadline = time.monotonic() + DEADLINE_SECONDS
+        deadline = time.monotonic() + PATIENCE
         document: dict[str, Any] = {}
         while time.monotonic() < deadline:
             assert self.process.poll() is None, f"the server ended:\n{self.log}"
             try:
-                document = httpx.get(f"{self.url}/model").json()
+                document = self.get("/model").json()
                 if holds(document):
                     return document
             except httpx.TransportError:
@@ -70,8 +69,14 @@ class LiveServer:
     def serves(self, version: str) -> dict[str, Any]:
         return self.until(lambda model: model["version"] == version and self.client.ready())
 
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return httpx.get(f"{self.url}{path}", timeout=PATIENCE, **options)
+
+    def invoke(self, **options: Any) -> httpx.Response:
+        return httpx.post(f"{self.url}/invocations", timeout=PATIENCE, **options)
+
     def post(self, data: bytes, **params: Any) -> httpx.Response:
-        return httpx.post(f"{self.url}/v1/image", content=data, params=params, timeout=DEADLINE_SECONDS)
+        return httpx.post(f"{self.url}/v1/image", content=data, params=params, timeout=PATIENCE)
 
     def terminate(self) -> None:
         os.kill(self.process.pid, signal.SIGTERM)
@@ -102,12 +107,12 @@ class Load:
             thread.join()
 
     def answered_by(self, version: str, times: int) -> None:
-        deadline = time.monotonic() + 60
-        while self.versions.count(version) < times:
-            assert time.monotonic() < deadline, (
-                f"{self.versions.count(version)} answers of {version}\n{self._server.log}"
-            )
-            time.sleep(0.02)
+        eventually(
+            lambda: self.versions.count(version) >= times,
+            f"{times} answers of version {version}",
+            log=lambda: self._server.log,
+            running=self._server.process,
+        )
 
     def _ask(self) -> None:
         data = photo()

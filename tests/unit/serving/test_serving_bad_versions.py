@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import httpx
 import pytest
 from unit.serving.conftest import StartServer, add_version
 from unit.serving.fake_mlflow import FakeMlflow
@@ -59,7 +58,7 @@ def test_a_version_that_is_corrupt_hangs_lacks_packages_or_eats_memory_is_refuse
     assert load.problems == []
     assert set(load.versions) == {"1"}
     assert [child.pid for child in server.children] == [pid]
-    deaths = httpx.get(f"{server.url}/metrics").text
+    deaths = server.get("/metrics").text
     assert 'stackctl_deaths_total{cause="memory"} 1.0' in deaths
     assert 'stackctl_deaths_total{cause="timeout"} 1.0' in deaths
     assert mlflow.aliases == {"production": "1"}
@@ -85,7 +84,7 @@ def test_a_version_that_fails_under_users_is_taken_back_reported_and_not_served_
     failed = next(each for each in mlflow.history if each["action"] == "failed")
     assert (failed["version"], failed["previous"]) == ("5", "1")
     assert mlflow.aliases["production"] == "5"  # what is in Production is for people to decide
-    assert "stackctl_fallbacks_total 1.0" in httpx.get(f"{server.url}/metrics").text
+    assert "stackctl_fallbacks_total 1.0" in server.get("/metrics").text
     assert " fallback " in server.log
     server.stop()
 

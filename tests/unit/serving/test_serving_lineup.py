@@ -12,6 +12,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
+from support.waiting import PATIENCE
 from unit.serving.fake_mlflow import FakeMlflow
 from unit.serving.tiny_models import save_pyfunc_model
 
@@ -117,7 +118,7 @@ def test_requests_that_the_version_before_fails_on_too_undo_no_promotion(
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
             for _ in range(3):
                 await client.post("/v1/image", content=body)
-            await asyncio.sleep(0.15)  # what timed out is asked again behind the client's back
+            await asyncio.gather(*front._tasks)  # what timed out is asked again behind the client's back
             answer = await client.post("/v1/image", content=b"good")
         await lineup.close()
         return answer.text
@@ -178,7 +179,7 @@ def test_the_same_change_made_again_elsewhere_is_aligned_again(workshop: Worksho
         following = asyncio.create_task(follower.run())
 
         async def settled(number: str) -> None:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 while view.seen != Facts(number, number, known=number):  # noqa: ASYNC110 - it changes in a thread
                     await asyncio.sleep(0.01)
 
@@ -210,7 +211,7 @@ def test_a_model_that_was_renamed_or_deleted_is_not_taken_for_one_without_a_vers
         following = asyncio.create_task(follower.run())
 
         async def says(error: str) -> None:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 while lineup.error != error:  # noqa: ASYNC110 - it changes with the next look
                     await asyncio.sleep(0.01)
 
@@ -234,7 +235,7 @@ def test_a_killed_process_is_not_explained_by_the_last_line_of_its_log(tmp_path:
         child._heard("2026-01-01T00:00:00Z serving loaded version=1")
         if cause == "killed":
             child.kill()
-        await asyncio.wait_for(child.exited.wait(), 20)
+        await asyncio.wait_for(child.exited.wait(), PATIENCE)
         return child.how_it_ended
 
     assert asyncio.run(ended("killed")) == "was killed by signal SIGKILL (the system does this when memory runs out)"

@@ -6,13 +6,13 @@ import base64
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 import pytest
+from support.waiting import PATIENCE
 from unit.serving.conftest import StartServer, add_version
 from unit.serving.fake_mlflow import FakeMlflow
 from unit.serving.live_server import Load
@@ -42,16 +42,16 @@ def test_production_is_served_and_every_answer_names_the_version_that_made_it(
     assert model["candidate"] is None
     assert model["image"]["scale"] == 4
 
-    answer = httpx.get(f"{server.url}/model")
-    unchanged = httpx.get(f"{server.url}/model", headers={"If-None-Match": answer.headers["ETag"]})
+    answer = server.get("/model")
+    unchanged = server.get("/model", headers={"If-None-Match": answer.headers["ETag"]})
     assert unchanged.status_code == 304
-    assert httpx.get(f"{server.url}/ping").text == "\n"
-    assert httpx.get(f"{server.url}/health").status_code == 200
-    assert httpx.get(f"{server.url}/version").text.startswith("3.")
-    assert 'stackctl_model_info{name="tiny",version="1"} 1.0' in httpx.get(f"{server.url}/metrics").text
+    assert server.get("/ping").text == "\n"
+    assert server.get("/health").status_code == 200
+    assert server.get("/version").text.startswith("3.")
+    assert 'stackctl_model_info{name="tiny",version="1"} 1.0' in server.get("/metrics").text
 
     payload = {"dataframe_split": {"columns": ["image"], "data": [[base64.b64encode(data).decode()]]}}
-    invoked = httpx.post(f"{server.url}/invocations", json=payload)
+    invoked = server.invoke(json=payload)
     assert invoked.status_code == 200, invoked.text
     assert base64.b64decode(invoked.json()["predictions"][0]["image"]) == served.data
     assert invoked.headers["X-Stackctl-Model-Version"] == "1"
@@ -90,12 +90,15 @@ def test_a_candidate_is_prepared_and_takes_over_under_load_without_a_failed_or_m
             "version": "2", "state": "prepared", "reason": None, "digest": mlflow.versions["2"].tags["stackctl.digest"]
         }  # fmt: skip
         mlflow.stages = {"2": "Production"}
-        time.sleep(0.5)  # while a promotion is under way the stage does not count
-        assert server.client.model()["version"] == "1"
-        committed = time.monotonic()
+        looks = mlflow.looks
+        server.until(lambda _: mlflow.looks >= looks + 3)  # of which the second began after the change, and is over
+        assert server.client.model()["version"] == "1", "while a promotion is under way the stage does not count"
+        starts = server.log.count("child_started")
         mlflow.aliases["production"] = "2"
         server.until(lambda model: model["version"] == "2")
-        assert time.monotonic() - committed < 1.0
+        assert server.log.count("child_started") == starts == 2, (
+            "what was prepared takes over: nothing is loaded for it"
+        )
         load.answered_by("2", 20)
         del mlflow.aliases["candidate"], mlflow.tags["stackctl.promotion"]
         server.until(lambda _: len(server.children) == 1)
@@ -189,12 +192,12 @@ def test_a_request_that_takes_too_long_is_stopped_with_its_process_and_others_ar
         load.answered_by("1", len(load.versions) + 4)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (504, "timeout")
-    child.wait(timeout=5)
+    child.wait(timeout=PATIENCE)
     assert load.problems == []
     death = server.client.model()["last_death"]
     assert (death["cause"], death["version"]) == ("timeout", "1")
     assert "longer than 3 s" in death["how"]
-    assert 'stackctl_deaths_total{cause="timeout"} 1.0' in httpx.get(f"{server.url}/metrics").text
+    assert 'stackctl_deaths_total{cause="timeout"} 1.0' in server.get("/metrics").text
 
 
 def test_requests_beyond_the_queue_are_told_to_come_back(start_server: StartServer) -> None:
@@ -228,7 +231,7 @@ def test_the_last_known_good_version_serves_when_mlflow_is_down_at_start(
     assert model["stale_registry_since"]
     assert model["metrics"] == {"psnr_y": 31.0}
     assert pixels(server.client.upscale(photo()).data) == expected(photo(), RED)
-    ready = httpx.get(f"{server.url}/ready").json()
+    ready = server.get("/ready").json()
     assert ready["ready"] is True
     assert ready["stale_registry_since"]
     assert ready["note"].startswith(f"stale registry since {ready['stale_registry_since']}: MLflow cannot be reached")
@@ -254,13 +257,13 @@ def test_any_other_pyfunc_answers_invocations_as_mlflow_does_and_says_that_it_kn
     rows = [[0.5, 0.5], [9.0, 8.0]]
     frame = {"columns": ["a", "b"], "data": rows}
     for payload in ({"dataframe_split": frame}, {"inputs": rows}, {"instances": rows}):
-        invoked = httpx.post(f"{server.url}/invocations", json=payload)
+        invoked = server.invoke(json=payload)
         assert invoked.json() == {"predictions": [0, 1]}, invoked.text
-    csv = httpx.post(f"{server.url}/invocations", content="a,b\n0.5,0.5\n9,8\n", headers={"Content-Type": "text/csv"})
+    csv = server.invoke(content="a,b\n0.5,0.5\n9,8\n", headers={"Content-Type": "text/csv"})
     assert csv.json() == {"predictions": [0, 1]}
-    assert httpx.post(f"{server.url}/invocations", json={"dataframe_split": {"data": "no"}}).status_code == 400
-    assert httpx.post(f"{server.url}/invocations", content=b"x").status_code == 415
-    other = httpx.post(f"{server.url}/invocations", content=b"x", headers={"Content-Type": "image/png"})
+    assert server.invoke(json={"dataframe_split": {"data": "no"}}).status_code == 400
+    assert server.invoke(content=b"x").status_code == 415
+    other = server.invoke(content=b"x", headers={"Content-Type": "image/png"})
     assert other.status_code == 415
 
 
@@ -288,12 +291,12 @@ def test_without_a_production_version_the_server_says_so(mlflow: FakeMlflow, sta
     server = start_server()
     server.until(lambda model: model["version"] is None)
 
-    ready = httpx.get(f"{server.url}/ready")
+    ready = server.get("/ready")
     assert ready.status_code == 503
-    assert httpx.get(f"{server.url}/ping").status_code == 503
+    assert server.get("/ping").status_code == 503
     answer = server.post(photo())
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "no_model")
-    server.until(lambda _: "No version of tiny is in Production" in httpx.get(f"{server.url}/ready").json()["reason"])
+    server.until(lambda _: "No version of tiny is in Production" in server.get("/ready").json()["reason"])
 
 
 def test_sigterm_lets_requests_in_flight_finish_and_leaves_nothing_behind(
@@ -306,12 +309,12 @@ def test_sigterm_lets_requests_in_flight_finish_and_leaves_nothing_behind(
     answers: list[httpx.Response] = []
     asking = threading.Thread(target=lambda: answers.append(server.post(photo(), tile=1_500_000)))
     asking.start()
-    server.until(lambda _: "stackctl_in_flight 1.0" in httpx.get(f"{server.url}/metrics").text)
+    server.until(lambda _: "stackctl_in_flight 1.0" in server.get("/metrics").text)
     server.terminate()
     asking.join()
 
     assert answers[0].status_code == 200
-    assert server.process.wait(10) == 0
+    assert server.process.wait(PATIENCE) == 0
     assert not [child for child in children if child.is_running()]
     assert list(runtime.iterdir()) == []
 
@@ -321,9 +324,9 @@ def test_children_do_not_outlive_a_parent_that_was_killed(start_server: StartSer
     server.serves("1")
     children = server.children
     os.kill(server.process.pid, signal.SIGKILL)
-    server.process.wait(5)
+    server.process.wait(PATIENCE)
 
-    _, alive = psutil.wait_procs(children, timeout=5)
+    _, alive = psutil.wait_procs(children, timeout=PATIENCE)
     assert alive == []
 
 

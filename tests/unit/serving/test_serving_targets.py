@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from support.waiting import PATIENCE
 from unit.serving.conftest import StartServer
 from unit.serving.fake_mlflow import FakeMlflow
 from unit.serving.test_serving_rules import SECRET, signature
@@ -48,10 +49,10 @@ def test_a_signed_webhook_wakes_the_server_and_nobody_else_does(
             "X-MLflow-Delivery-Id": "d-1",
             "X-MLflow-Timestamp": at,
         }
-        return httpx.post(f"{server.url}/webhook", content=body, headers=headers).status_code
+        return httpx.post(f"{server.url}/webhook", content=body, headers=headers, timeout=PATIENCE).status_code
 
     assert hook("guessed") == 401
-    assert httpx.post(f"{server.url}/webhook", content=b"{}").status_code == 401
+    assert httpx.post(f"{server.url}/webhook", content=b"{}", timeout=PATIENCE).status_code == 401
     asked = len(mlflow.requests)
     time.sleep(0.5)
     assert len(mlflow.requests) == asked
