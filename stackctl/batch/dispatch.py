@@ -107,6 +107,7 @@ class Dispatch:
         self._forgiving = False
         self._began = False
         self._problems = self._fruitless = 0
+        self._tasters = 0
         self._blocked = False
         self._dead: set[str] = set()
         self._flushed = self._told = clock()
@@ -209,15 +210,17 @@ class Dispatch:
             if (image := self._suspects.alone()) is not None:
                 self._submit((image,), float(image.size), alone=True)
                 continue
-            most = 1 if self._patience.waiting else most_images(self._order.batch_size)
+            early = self._tasters < self._cluster.workers  # one cheap image each shows soon whether all is well
+            most = 1 if self._patience.waiting or early else most_images(self._order.batch_size)
             budget = self._pace.budget(self._plan.remaining()[1], self._cluster.workers)
             try:
-                batch = self._plan.next_batch(budget, most)
+                batch = self._plan.next_batch(budget, most, cheapest=early)
                 last = self._suspects.last() if batch is None and not self._flights else None
             except TRANSIENT as error:
                 self._wait(error)
                 return
             if batch is not None:
+                self._tasters += early
                 self._submit(batch.images, batch.cost)
                 continue
             if last is not None:
