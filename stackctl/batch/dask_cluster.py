@@ -24,9 +24,14 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 30.0
 RECONNECT_SECONDS = 3.0
+STARTS = 3
+"""How often it is tried to start worker processes: one that is killed while it starts ends that try."""
+DESERTED_SECONDS = 300.0
+"""After so long without any worker process a run of its own gives up: they come back within seconds."""
 COUNT_SECONDS = 2.0
 SETTINGS: dict[str, Any] = {
     "distributed.scheduler.allowed-failures": 0,
+    "distributed.deploy.lost-worker-timeout": "365 days",  # a slow machine starts one anew in more than the default
     "distributed.worker.profile.enabled": False,
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
@@ -66,6 +71,7 @@ class DaskCluster:
         self._comm: object = None
         self._counted = 0.0
         self._workers = 0
+        self._peopled = time.monotonic()
         self._connections = 0
         self._own: LocalCluster | None = None
         self._lost = ""
@@ -112,7 +118,13 @@ class DaskCluster:
                 future.cancel(force=True)
 
     def messages(self, timeout: float) -> list[Message]:
-        """Return what was said since the last call; reconnects where the scheduler is gone."""
+        """Return what was said since the last call; reconnects where the scheduler is gone.
+
+        Raises:
+            StackctlError: the run's own worker processes do not come back.
+        """
+        if self._own is not None:
+            self._see_workers()
         if self._lost or self._forgotten or self._is_another_connection():
             return self._return_to_scheduler(timeout)
         found: list[Message] = []
@@ -126,6 +138,14 @@ class DaskCluster:
             elif isinstance(message, Died):
                 self._counted = 0.0
         return found
+
+    def _see_workers(self) -> None:
+        if self.workers:
+            self._peopled = time.monotonic()
+        elif time.monotonic() - self._peopled > DESERTED_SECONDS:
+            raise StackctlError(
+                f"No worker process has come back for {DESERTED_SECONDS:g} s.", "See the run's log.txt."
+            )
 
     def drain(self) -> None:
         """Have every worker finish its image and return the rest of its batch."""
@@ -291,15 +311,21 @@ def _security(files: OrderedSecurity | None) -> Security | None:
 def _own_processes(sizes: Sizes, *, dashboard: bool) -> LocalCluster:
     from distributed import LocalCluster, Security
 
-    return LocalCluster(
-        n_workers=sizes.processes,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        security=Security.temporary(),
-        memory_limit=sizes.memory_per_worker,
-        dashboard_address="127.0.0.1:0",
-        scheduler_kwargs={"dashboard": dashboard},
-        worker_dashboard_address=None,
-        silence_logs=30,
-    )
+    for left in reversed(range(STARTS)):
+        try:
+            return LocalCluster(
+                n_workers=sizes.processes,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                security=Security.temporary(),
+                memory_limit=sizes.memory_per_worker,
+                dashboard_address="127.0.0.1:0",
+                scheduler_kwargs={"dashboard": dashboard},
+                worker_dashboard_address=None,
+                silence_logs=30,
+            )
+        except (RuntimeError, OSError, TimeoutError) as error:
+            if not left:
+                raise StackctlError(f"The worker processes do not start: {error}", "See the run's log.txt.") from error
+    raise AssertionError

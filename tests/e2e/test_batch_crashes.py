@@ -94,8 +94,11 @@ def test_killed_workers_lose_nothing(
 ) -> None:
     draw = random.Random(seed)
     going = batch.start(photos, tmp_path / "out", tmp_path / "bad")
+    going.until(lambda _: bool(going.workers()), "a worker process")
+    going.workers()[0].kill()  # while it starts
     for count in sorted(draw.sample(range(2, 18), 2)):
         going.until(told("image", count), f"image {count}")
+        going.until(lambda _: bool(going.workers()), "a worker process")
         draw.choice(going.workers()).kill()
     going.finishes()
     assert digests(tmp_path / "out") == calm
@@ -221,7 +224,7 @@ def test_a_store_that_stands_still_is_waited_for(
     going = batch.start("s3://inbound", "s3://outbound", "s3://quarantine")
     going.until(told("image", 4), "four images")
     server.send_signal(signal.SIGSTOP)
-    time.sleep(10)
+    time.sleep(30)
     server.send_signal(signal.SIGCONT)
     going.finishes()
     found = {each.key: hashlib.sha256(outbound.get(each.key)).hexdigest() for each in outbound.list()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
 import sys
@@ -55,8 +56,12 @@ class Running:
     def workers(self) -> list[psutil.Process]:
         """Return its worker processes."""
         children = psutil.Process(self.process.pid).children(recursive=True)
-        living = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
-        return [child for child in living if "spawn_main" in " ".join(child.cmdline())]
+        found = []
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):  # others come and go
+                if child.status() != psutil.STATUS_ZOMBIE and "spawn_main" in " ".join(child.cmdline()):
+                    found.append(child)
+        return found
 
     def kill_everything(self) -> None:
         """Kill the coordinator and all its workers, as a machine that loses power does."""
