@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+from stackctl.errors import Unhealthy
 from stackctl.models.rest import NOT_FOUND, Rest, RestError
 from stackctl.models.versions import iso
 
@@ -101,15 +102,16 @@ class Record:
 
 def ensure(rest: Rest, stack: str, now: datetime | None = None) -> str:
     """Make the experiment where it is missing, note since when backups are expected, and return its id."""
+    try:
+        return _ensured(rest, stack, now)
+    except (RestError, Unhealthy):  # `up` and the scheduler do it at the same moment: MLflow fails one of the two
+        return _ensured(rest, stack, now)
+
+
+def _ensured(rest: Rest, stack: str, now: datetime | None) -> str:
     found = _experiment(rest)
     if found is None:
-        try:
-            number = str(rest.call("POST", "experiments/create", body={"name": EXPERIMENT})["experiment_id"])
-        except RestError:  # somebody else was faster
-            found = _experiment(rest)
-            if found is None:
-                raise
-            number = str(found["experiment_id"])
+        number = str(rest.call("POST", "experiments/create", body={"name": EXPERIMENT})["experiment_id"])
     else:
         number = str(found["experiment_id"])
     if found is not None and found.get("lifecycle_stage") == "deleted":

@@ -33,7 +33,7 @@ class MemoryRuns:
 
     def rest(self) -> Rest:
         """Return what calls it."""
-        return Rest("http://mlflow", transport=httpx.MockTransport(self._answer))
+        return Rest("http://mlflow", transport=httpx.MockTransport(self.answer))
 
     def tags(self, number: int = -1) -> dict[str, str]:
         """Return the tags of a run."""
@@ -59,7 +59,7 @@ class MemoryRuns:
                 elif runs.away:
                     answer = httpx.Response(503)
                 else:
-                    answer = runs._answer(httpx.Request(self.command, f"http://mlflow{self.path}", content=text))
+                    answer = runs.answer(httpx.Request(self.command, f"http://mlflow{self.path}", content=text))
                 self.send_response(answer.status_code)
                 self.send_header("Content-Length", str(len(answer.content)))
                 self.end_headers()
@@ -76,7 +76,8 @@ class MemoryRuns:
             server.shutdown()
             server.server_close()
 
-    def _answer(self, request: httpx.Request) -> httpx.Response:
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        """Answer one call."""
         if self.away:
             raise httpx.ConnectError("nothing listens", request=request)
         endpoint = request.url.path.removeprefix("/api/2.0/mlflow/")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 from support.stack_runs import MemoryRuns
 
 from stackctl.backup.freshness import EXPERIMENT, Freshness, Told, ensure, read, record
 from stackctl.errors import Unhealthy
+from stackctl.models.rest import Rest
 
 NOW = datetime(2026, 11, 21, 8, 0, tzinfo=UTC)
 WEEK = timedelta(days=8)
@@ -122,3 +124,18 @@ def test_a_drill_that_fails_is_noted_until_one_succeeds(mlflow: MemoryRuns) -> N
     assert (found.problem, found.note) == (None, "the restore drill of 2026-11-20 08:00 UTC failed: no model")
     assert asked(mlflow, backup(ago(hours=1), "failed")).note == "the backup of 2026-11-21 07:00 UTC failed: why"
     assert asked(mlflow, backup(ago(minutes=30)), Told(NOW, "drill", "verified", "X", ago(days=2))).note is None
+
+
+@pytest.mark.parametrize("call", ["experiments/create", "experiments/set-experiment-tag"])
+def test_two_that_note_it_at_the_same_moment_both_succeed(mlflow: MemoryRuns, call: str) -> None:
+    others = mlflow.rest()
+
+    def slower(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith(call) and not faster:
+            faster.append(ensure(others, "mine", NOW))
+            return httpx.Response(500, json={"error_code": "INTERNAL_ERROR", "message": "UNIQUE constraint failed"})
+        return mlflow.answer(request)
+
+    faster: list[str] = []
+    found = ensure(Rest("http://mlflow", transport=httpx.MockTransport(slower)), "mine", NOW)
+    assert [found] == faster
