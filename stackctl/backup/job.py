@@ -140,9 +140,8 @@ def _afterwards(stack: Stack, repository: Repository, events: Events, hooks: Hoo
 def _tell_failure(stack: Stack, repository: Repository, events: Events, began: datetime, error: StackctlError) -> None:
     try:
         _warn(events, untold.tell(repository, stack, Told(began, "backup", "failed", error=error.message)))
-    except StackctlError as further:  # the target is gone: MLflow can be told without it
-        problem = untold.tell_now(stack, Told(began, "backup", "failed", error=error.message))
-        _warn(events, problem or further.message)
+    except StackctlError:  # the target is gone: MLflow can be told without it
+        _warn(events, untold.tell_now(stack, Told(began, "backup", "failed", error=error.message)))
 
 
 def _warn(events: Events, text: str | None) -> None:

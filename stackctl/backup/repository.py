@@ -126,10 +126,7 @@ class Repository:
                 document = {"schema_version": SCHEMA, "id": secrets.token_hex(8), "made": made}
                 write_document(self.root / IDENTITY, document)
         except OSError as error:
-            raise StackctlError(
-                f"The backup target {self.root} cannot be used: {error.strerror}.",
-                "See that it is mounted and that this user may write to it (backup.target in stack.yaml).",
-            ) from error
+            raise self._unusable(error) from error
 
     def snapshots(self) -> list[Snapshot]:
         """Return the complete snapshots, oldest first in the order in which they were taken."""
@@ -176,10 +173,7 @@ class Repository:
         try:
             handle = os.open(self.state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise StackctlError(
-                f"The backup target {self.root} cannot be used: {error.strerror}.",
-                "See that it is mounted and that this user may write to it (backup.target in stack.yaml).",
-            ) from error
+            raise self._unusable(error) from error
         try:
             try:
                 fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
@@ -249,6 +243,14 @@ class Repository:
                     if other.name != identity and (other / path).samefile(self.home / identity / path):
                         found.setdefault(other.name, set()).add(path)
         return found
+
+    def _unusable(self, error: OSError) -> StackctlError:
+        in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
+        reason = f"{error.filename} is no folder" if in_the_way else error.strerror
+        return StackctlError(
+            f"The backup target {self.root} cannot be used: {reason}.",
+            "See that it is mounted and that this user may write to it (backup.target in stack.yaml).",
+        )
 
     def _folders(self) -> list[Path]:
         try:

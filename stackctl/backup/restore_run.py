@@ -245,7 +245,7 @@ def _room(folder: Path, size: int) -> None:
 
 def _damaged(snapshot: Snapshot, file: Path) -> StackctlError:
     return StackctlError(
-        f"The snapshot {snapshot.id} is damaged: its manifest knows another {file.relative_to(snapshot.folder)}.",
+        f"The snapshot {snapshot.id} is damaged: {file.relative_to(snapshot.folder)} is not what was taken.",
         "Nothing was changed. Restore another snapshot (`stackctl backup list`).",
     )
 

@@ -55,12 +55,9 @@ def list_(context: typer.Context) -> None:
         screen.warn(f"{name} is unfinished: a backup is at work, or was interrupted; the next one removes it then.")
     for name in found["unreadable"]:
         screen.warn(f"{name} has lost its header: it is no snapshot any more. Delete it in {found['repository']}.")
-    for each in found["snapshots"]:
-        if each["state"] in {"damaged", "incomplete"}:
-            what = (
-                f"{len(each['damaged'])} of its files are wrong" if each["damaged"] else "what it holds was not whole"
-            )
-            screen.warn(f"{each['id']} is {each['state']}: {what} (`stackctl backup show {each['id']}`).")
+    for state, what in (("damaged", "names the wrong files"), ("incomplete", "says what they lack")):
+        if names := [each["id"] for each in found["snapshots"] if each["state"] == state]:
+            screen.warn(f"{state}: {', '.join(names)} (`stackctl backup show ID` {what})")
 
 
 @app.command()
@@ -127,7 +124,7 @@ def prune(
     shrunk = found["refused"] if "shrank" in (found["refused"] or "") else None
     if not dry_run:
         if shrunk:
-            screen.warn(f"Older snapshots hold more: {shrunk}.")
+            screen.warn(f"Older snapshots hold more: {shrunk.partition(': ')[2]}.")
             screen.confirm("Type shrunk if that is right, and older snapshots may go", "shrunk")
         found = _ask(screen, "prune", *(["--accept"] if shrunk else []))
     screen.data(found, lambda: _pruned(found))
@@ -149,7 +146,8 @@ def schedule(context: typer.Context) -> None:
             last = live.get("last")
             ended = f"; last {_when(last['at'])}, {'ok' if last['exit'] == 0 else 'failed'}" if last else ""
             said.append(f"{name}: {each['line']} ({each['timezone']}){following}{ended}")
-        return "\n".join([*said, *([f"[yellow]⚠ {report.problem}[/]"] if report.problem else [])])
+        mend = "edit it, then stackctl up" if not report.declared else "stackctl up"
+        return "\n".join([*said, *([f"[yellow]⚠ {report.problem}[/]", f"→ {mend}"] if report.problem else [])])
 
     screen.data(report.to_dict(), lines)
     if report.problem:
@@ -161,7 +159,7 @@ def _ask(screen: Terminal, *words: str) -> dict[str, Any]:
 
     stack, engine = screen.engine()
     with watched(screen) as heard:
-        return ask(stack, engine, words, heard)
+        return ask(stack, engine, words, lambda event: heard(event) if event["event"] != "removed" else None)
 
 
 def _words(snapshot: str | None) -> list[str]:
@@ -190,11 +188,10 @@ def _contents(found: dict[str, Any]) -> str:
     lines = [f"[bold]{found['id']}[/]  {_when(found['at'])}  {_escaped(found['folder'])}"]
     for name, count in sorted(found["counts"].items()):
         lines.append(f"  {name:<24} {count['files']:>8} files  {bytes_in_words(count['bytes']):>10}")
-    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items() if version)
+    known = {**found["versions"], **found["versions"].get("schemas", {}), "schemas": None}
+    versions = ", ".join(f"{name} {version}" for name, version in known.items() if version)
     lines.append(f"  versions: {_escaped(versions)}")
-    secrets = found["parts"].get("secrets", {})
-    sealed = f"encrypted for {len(secrets.get('recipients', ()))} ({', '.join(secrets.get('names', ()))})"
-    lines.append(f"  secrets: {_escaped(sealed if secrets.get('included') else 'not in it')}")
+    lines.append(f"  secrets: {_escaped(_secrets(found['parts'].get('secrets', {})))}")
     lines.append(f"  {STATES[found['state']]}" + (f" {_when(found['verified'])}" if found["verified"] else ""))
     closed = found["closure"]
     gone = [f"{key} is gone, though its run is active." for key in closed["vanished"]]
@@ -203,6 +200,13 @@ def _contents(found: dict[str, Any]) -> str:
         if len(sentences) > SHOWN:
             lines.append(f"    and {len(sentences) - SHOWN} more (--json lists them)")
     return "\n".join(lines)
+
+
+def _secrets(part: dict[str, Any]) -> str:
+    if not part.get("included"):
+        return f"not in it, {part.get('why', 'nobody knows why')}"
+    readers = len(part["recipients"])
+    return f"{', '.join(part['names'])}; encrypted for {readers} recipient{'' if readers == 1 else 's'}"
 
 
 def _pruned(found: dict[str, Any]) -> str:

@@ -33,6 +33,8 @@ def watched(screen: Terminal) -> Iterator[Heard]:
             _note(screen, event)
             return
         name = str(event["name"])
+        if _inside(event):
+            return
         if name not in tasks:
             tasks[name] = progress.add_task(name, total=None, amount="")
         total, done = event.get("total"), event.get("done")
@@ -45,7 +47,9 @@ def watched(screen: Terminal) -> Iterator[Heard]:
 def amount(event: dict[str, Any]) -> str:
     """Return how far a step is, in words."""
     done, total = event.get("done"), event.get("total")
-    files = "" if done is None else f"{done}/{total} files" if total else f"{done} files"
+    if done == 0 and total is None:
+        return "nothing new"
+    files = "" if done is None else f"{done}/{total} files" if total else f"{done} file{'' if done == 1 else 's'}"
     size = bytes_in_words(int(event["bytes"])) if event.get("bytes") else ""
     return "  ".join(part for part in (files, size) if part)
 
@@ -61,9 +65,14 @@ class _Lines:
         """Show an event."""
         if event["event"] != "step":
             _note(self._screen, event)
-        elif event["name"] != self._step:
+        elif event["name"] != self._step and not _inside(event):
             self._step = str(event["name"])
             self._screen.note(f"  {self._step:<14} {amount(event)}".rstrip())
+
+
+def _inside(event: dict[str, Any]) -> bool:
+    """Return whether an event tells of a step that takes no time worth a line, or has told of itself already."""
+    return event.get("state") == "done" and event["name"] != "databases"
 
 
 def _note(screen: Terminal, event: dict[str, Any]) -> None:

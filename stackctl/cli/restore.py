@@ -134,7 +134,7 @@ def _elsewhere(
 def _print_files(screen: Terminal, written: dict[str, Any]) -> None:
     if screen.json:
         print_json(written)
-    screen.note(f"{written['files']} files of {written['snapshot']} are in {written['folder']}.")
+    screen.note(f"{written['snapshot']} is in {written['folder']} ({written['files']} of its files).")
     if written["secrets"]:
         screen.note(f"Its {len(written['secrets'])} secrets are in {written['folder']}/secrets, for you alone.")
     elif written["sealed"]:
@@ -165,7 +165,11 @@ def _sentences(done: Restored) -> RenderableType:
     else:
         lines.append(
             f"Version {done.production} is served, and answers its golden images: "
-            f"{done.golden['worst_levels']} levels off at most."
+            f"{_levels(done.golden['worst_levels'])} off at most."
         )
     lines.append(f"It took {sum(done.seconds.values()):.1f} s.")
     return Text("\n".join(lines))
+
+
+def _levels(count: int) -> str:
+    return "1 level" if count == 1 else f"{count} levels"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 
+from stackctl.backup import rsync
 from stackctl.engines import Engine
-from stackctl.errors import StackctlError
+from stackctl.errors import MissingPrerequisite, StackctlError
 from stackctl.lifecycle import open_restore
 from stackctl.lifecycle.backup import schedule_report
 from stackctl.lifecycle.backup_status import read_freshness
@@ -30,8 +30,11 @@ def backup_checks(stack: Stack, engine: Engine) -> list[Check]:
 
 
 def _age(stack: Stack, engine: Engine, *, running: bool) -> Check:
-    if engine.name == "local" and shutil.which("rsync") is None:
-        return Check("backup", "failed", "rsync is not installed on this machine", "sudo apt-get install rsync")
+    try:
+        if engine.name == "local":
+            rsync.require()
+    except MissingPrerequisite as error:
+        return Check("backup", "failed", error.message, error.hint)
     if not running:
         return Check(
             "backup", "warning", "the stack is stopped: nothing tells how old the newest backup is", "stackctl up"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -53,35 +54,35 @@ def into_folder(
         StackctlError: a file of the snapshot is damaged.
     """
     marker = folder / OPEN
-    if folder.exists() and any(folder.iterdir()) and not marker.is_file():
+    if os.path.lexists(folder) and not (folder.is_dir() and (marker.is_file() or not any(folder.iterdir()))):
         raise UsageError(f"{folder} is neither a stack nor empty; nothing was written.", "Name a new folder.")
     with on_this_machine(engine, snapshot, progress) as found:
         values = restore_secrets.opened_in(found.folder, identity) if identity is not None else {}
-        folder.mkdir(parents=True, exist_ok=True)
-        marker.write_text(f"{found.id}\n")
-        wanted = _write_files(found, folder, _parts(found, only), progress)
-        if only is None:
-            for path, target in found.manifest.links.items():
-                if not (folder / path).is_symlink():
-                    (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                    (folder / path).symlink_to(target)
-        if values:
-            restore_secrets.write_private(folder / "secrets", values)
-        marker.unlink()
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            marker.write_text(f"{found.id}\n")
+            written = _write_files(found, folder, only, progress)
+            if values:
+                restore_secrets.write_private(folder / "secrets", values)
+            marker.unlink()
+        except OSError as error:
+            message = f"{folder} cannot be written: {error.strerror}."
+            raise StackctlError(message, "Mend that, or name another folder; the same command goes on.") from error
         return {
             "snapshot": found.id,
             "folder": str(folder),
-            "files": wanted,
+            "files": written,
             "only": only,
             "secrets": sorted(values),
             "sealed": (folder / SEALED).is_file(),
         }
 
 
-def _write_files(found: Snapshot, folder: Path, prefixes: tuple[str, ...], progress: Progress) -> int:
-    """Write the files below some folders of a snapshot, and return how many there are."""
+def _write_files(found: Snapshot, folder: Path, only: str | None, progress: Progress) -> int:
+    """Write the files of a part of a snapshot, and all links with everything; return how many files there are."""
     place = FolderPlace(folder)
     place.sweep()
+    prefixes = _parts(found, only)
     wanted = {path: each for path, each in found.manifest.files.items() if path.startswith(prefixes)}
     for number, (path, entry) in enumerate(wanted.items(), 1):
         if not (folder / path).is_file() or sha256_of(folder / path) != entry.sha256:
@@ -90,6 +91,10 @@ def _write_files(found: Snapshot, folder: Path, prefixes: tuple[str, ...], progr
                 raise StackctlError(f"{path} in the snapshot {found.id} is damaged.", "Restore another snapshot.")
         if number % 50 == 0 or number == len(wanted):
             progress("files", f"{number} of {len(wanted)}")
+    for path, target in found.manifest.links.items() if only is None else ():
+        if not (folder / path).is_symlink():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).symlink_to(target)
     return len(wanted)
 
 

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+
+def _like(pattern: str, what: str) -> AfterValidator:
+    """Return what refuses a text that has not the form of ``what``, in words."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"{text!r} is not {what}")
+        return text
+
+    return AfterValidator(check)
+
 
 Count = Annotated[int, Field(ge=0, le=100_000)]
-Duration = Annotated[str, Field(pattern=r"^(\d+y)?(\d+m)?(\d+d)?(\d+h)?$", min_length=2)]
-Folder = Annotated[str, Field(pattern=r"^/[^\x00\n'\"\\$:]*$")]
-PingUrl = Annotated[str, Field(pattern=r"^https?://[^\s/@]+/\S+$")]
-Relative = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./ -]*$")]
-Remote = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.@-]+(:\d+)?:/[^\x00\n'\"\\$]*$")]
-Repository = Annotated[str, Field(pattern=r"^[A-Za-z0-9/][^\s'\"\\$]*$")]
-Recipient = Annotated[str, Field(pattern=r"^age1[0-9a-z]{58}$")]
+Duration = Annotated[str, _like(r"(?=.)(\d+y)?(\d+m)?(\d+d)?(\d+h)?", "a duration, for instance 2m15d")]
+Folder = Annotated[str, _like(r"/[^\x00\n'\"\\$:]*", "the absolute path of a folder (without quotes, $, : or \\)")]
+PingUrl = Annotated[str, _like(r"https?://[^\s/@]+/\S+", "an address, for instance https://hc.example.org/ping/ID")]
+Relative = Annotated[str, _like(r"[A-Za-z0-9_][A-Za-z0-9_./ -]*", "a folder of the stack, for instance data/inbound")]
+Remote = Annotated[str, _like(r"[A-Za-z0-9_.@-]+(:\d+)?:/[^\x00\n'\"\\$]*", "a place for rsync: USER@HOST:/FOLDER")]
+Repository = Annotated[
+    str, _like(r"[A-Za-z0-9/][^\s'\"\\$]*", "a restic repository, for instance s3:https://HOST/BUCKET")
+]
+Recipient = Annotated[str, _like(r"age1[0-9a-z]{58}", "an age recipient (age1…, as age-keygen -y prints it)")]
 UTC = "UTC"
 
 

@@ -215,7 +215,8 @@ class Settings(_Section):
             return cls.model_validate(document or {})
         except ValidationError as error:
             wrong = "\n".join(
-                f"  {'.'.join(str(part) for part in item['loc']) or 'stack'}: {item['msg']}" for item in error.errors()
+                f"  {'.'.join(map(str, item['loc'])) or 'stack'}: {item['msg'].removeprefix('Value error, ')}"
+                for item in error.errors()
             )
             raise UsageError(f"{source} has settings that cannot be used:\n{wrong}", f"Edit {source}.") from error
 

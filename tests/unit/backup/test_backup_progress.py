@@ -8,7 +8,8 @@ from stackctl.cli.backup_progress import watched
 from stackctl.cli.output import Terminal
 
 EVENTS = (
-    {"event": "step", "name": "objects", "done": 1},
+    {"event": "step", "name": "objects/mlflow", "done": 1, "bytes": 2048},
+    {"event": "step", "name": "objects", "state": "done", "seconds": 1.0},
     {"event": "note", "text": "This is the first snapshot."},
     {"event": "warning", "text": "0/a is gone, though its run is active."},
     {"event": "removed", "snapshot": "X", "damaged": True},
@@ -22,6 +23,7 @@ def test_warnings_are_shown_as_such_and_even_where_nothing_else_is(capsys: pytes
     said = capsys.readouterr().err
     assert "⚠ 0/a is gone, though its run is active." in said
     assert "  This is the first snapshot." in said
+    assert [line for line in said.splitlines() if "objects" in line] == ["  objects/mlflow 1 file  2 KiB"]
     assert "  deleted X, which was damaged" in said
     with watched(Terminal(quiet=True)) as heard:
         for event in EVENTS:

@@ -85,6 +85,14 @@ def test_copying_into_a_folder_that_ended_suddenly_goes_on(small: Scene, tmp_pat
         assert not (target / OPEN).exists()
 
 
+def test_a_folder_that_cannot_be_written_is_named_and_a_file_is_none(small: Scene, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="neither a stack nor empty"):
+        into_folder(engine_of(small), str(small.snapshot.folder), tmp_path / "file", silent)
+    with pytest.raises(StackctlError, match="cannot be written: Not a directory"):
+        into_folder(engine_of(small), str(small.snapshot.folder), tmp_path / "file" / "plain", silent)
+
+
 def test_a_damaged_file_is_named(small: Scene, tmp_path: Path) -> None:
     (small.snapshot.folder / "data/outbound/b.png").write_text("B")
     with pytest.raises(StackctlError, match=r"data/outbound/b\.png in the snapshot .* is damaged"):
