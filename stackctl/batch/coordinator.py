@@ -304,7 +304,8 @@ class Coordinator:
             self._events.say("note", text=f"The report could not be written: {error}")
         names = (reports.MANIFEST, reports.HTML, reports.JSON, contact_sheet.FILE)
         tracking.end(status, made, [self._folder / name for name in names])
-        if tracking.close(0.0 if self._stop() else DELIVERY_SECONDS):
+        stopped = self._stop()  # then whoever stopped it delivers the rest
+        if tracking.close(0.0 if stopped else DELIVERY_SECONDS) and not stopped:
             self._events.say(
                 "note", text="MLflow has not got everything of this run: the next batch command brings it."
             )

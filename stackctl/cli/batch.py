@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from stackctl.cli import batch_runs, batch_steps
-from stackctl.cli.batch_progress import ProgressStyle, preparing
+from stackctl.cli.batch_progress import ProgressStyle, preparing, warner
 from stackctl.cli.batch_runs import Style
 from stackctl.cli.batch_steps import Model
 from stackctl.cli.output import terminal
@@ -158,7 +158,7 @@ def run(
     )
     stack, engine = screen.engine()
     with preparing(screen, progress) as told:
-        launched = launch(stack, engine, wanted, told, screen.warn)
+        launched = launch(stack, engine, wanted, told, warner(screen, progress))
     if detach:
         batch_runs.leave(screen, stack, launched)
     else:
@@ -178,5 +178,7 @@ def _number(option: str, text: str) -> int | None:
     if text == "auto":
         return None
     if not text.isdecimal() or not 0 < int(text) < 100_000:
-        raise UsageError(f"{option} is {text!r}, which is no number.", f"Write {option} auto or {option} 4.")
+        raise UsageError(
+            f"{option} is {text!r}: neither auto nor a number from 1 on.", f"Write {option} auto or {option} 4."
+        )
     return int(text)

@@ -87,6 +87,11 @@ def preparing(screen: Terminal, style: ProgressStyle) -> Iterator[Callable[[str,
         yield progress
 
 
+def warner(screen: Terminal, style: ProgressStyle) -> Callable[[str], None]:
+    """Return what shows a warning in this style."""
+    return screen.warn if style is not ProgressStyle.JSON else lambda text: _Json().say(text, warning=True)
+
+
 def printable(text: str) -> str:
     """Return text that may be shown on a terminal: names of files can hold anything."""
     if text.isprintable():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -119,6 +120,7 @@ def cancel(
     state = RunState()
     for event in followed(engine, found):
         state = state.after(event) if event else state
+    _deliver(screen, stack, [found])
     screen.data(_document(found, state), lambda: state_table(found, state))
 
 
@@ -183,9 +185,9 @@ def finish(
         message = state.message or f"The run {run.id} ended early."
         usual = "See `stackctl batch run --help`." if state.exit == UsageError.code else f"See {run.log}."
         hint = (state.hint or usual).replace("the run's log.txt", str(run.log))
-        print_error(message, hint, state.exit, as_json=screen.json, color=screen.color)
+        _tell_error(screen, style, message, hint, state.exit)
     elif behind:
-        print_error(behind.message, behind.hint, 1, as_json=screen.json, color=screen.color)
+        _tell_error(screen, style, behind.message, behind.hint, 1)
     raise typer.Exit(outcome)
 
 
@@ -199,6 +201,15 @@ def _bring(screen: Terminal, carrier: Carrier, style: ProgressStyle) -> Stackctl
     except StackctlError as error:
         return error
     return None
+
+
+def _tell_error(screen: Terminal, style: ProgressStyle, message: str, hint: str | None, code: int) -> None:
+    """Say why a run fails; among events it is one of them."""
+    if style is ProgressStyle.JSON and not screen.json:
+        event = {"event": "error", "code": code, "message": message, "hint": hint}
+        typer.echo(json.dumps(event), err=True)
+    else:
+        print_error(message, hint, code, as_json=screen.json, color=screen.color)
 
 
 def _plan(screen: Terminal, run: Run, state: RunState) -> None:

@@ -167,8 +167,8 @@ def report_table(run: Run, document: dict[str, Any]) -> RenderableType:
         if figures["quarantined"] > NAMED:
             sheet.row("", f"and {figures['quarantined'] - NAMED:,} more, in report.html")
     if document["slowest"]:
-        slowest = (f"{printable(image['name'])} {image['seconds']:.2f} s" for image in document["slowest"][:SLOWEST])
-        sheet.row("slowest", ", ".join(slowest))
+        slowest = (f"{image['seconds']:.2f} s  {printable(image['name'])}" for image in document["slowest"][:SLOWEST])
+        sheet.row("slowest", "\n".join(slowest))
     model = document["model"]
     sheet.row("model", f"{model['name']} version {model['version']} ({model['digest'][:19]})")
     sheet.row("results", _reported(document, "output"))

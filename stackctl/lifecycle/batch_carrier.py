@@ -66,7 +66,7 @@ class Carrier:
         route = self._route
         if route is None:
             return
-        if route.pull is not None and not (self._run.folder / BROUGHT).exists():
+        if (route.pull or route.pull_quarantine) and not (self._run.folder / BROUGHT).exists():
             self.bring(progress)
             if unfinished(self._run.folder):
                 return
@@ -74,17 +74,19 @@ class Carrier:
         self._forget(route)
 
     def bring(self, progress: Progress) -> None:
-        """Bring the results that are in the store.
+        """Bring the results and the quarantine that are in the store.
 
         Raises:
             StackctlError: they cannot be had now; the message says where they lie.
         """
         route = self._route
-        if route is None or route.pull is None:
+        if route is None:
             return
         try:
             self._pull(route, progress)
         except StackctlError as error:
+            if route.pull is None:  # the quarantine can be looked at in the store, too
+                return
             raise StackctlError(
                 f"The results lie in {route.output} and could not be brought to {route.pull}: {error.message}",
                 f"Bring them later: stackctl batch status {self._run.id}",

@@ -77,7 +77,7 @@ def route(stack: Stack, source: str | None, target: str | None) -> Route:
     if push and pull:  # in the store they are apart, wherever they are here
         _must_be_apart(os.path.realpath(push), os.path.realpath(pull))
     quarantine = str(data / "quarantine") if plain else f"s3://{buckets.quarantine}"
-    return Route(source, target, quarantine, push, pull, (data / "quarantine") if pull else None)
+    return Route(source, target, quarantine, push, pull, None if plain else data / "quarantine")
 
 
 def must_answer(stack: Stack, *places: str) -> None:

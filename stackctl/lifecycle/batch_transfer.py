@@ -71,7 +71,7 @@ def pull(stack: Stack, url: str, folder: Path, records: Path, progress: Progress
     there = open_place(url, stack)
     folder.mkdir(parents=True, exist_ok=True)
     with Brought(records, url, str(folder)) as brought:
-        return _bring(there, Files(folder), there.list(), brought, folder.name, progress, str(folder))
+        return _bring(there, Files(folder), there.list(), brought, folder.name, progress, str(folder), known=False)
 
 
 def pull_quarantine(stack: Stack, url: str, folder: Path) -> None:
@@ -125,8 +125,12 @@ def _bring(
     where: str,
     *,
     missing: bool = True,
+    known: bool = True,
 ) -> int:
-    """Bring images that were not brought as they are now, and with ``missing`` those that are gone from the target."""
+    """Bring images that were not brought as they are now, and with ``missing`` those that are gone from the target.
+
+    With ``known`` it is also told how many were there already.
+    """
     count = kept = 0
     told = time.monotonic()
     with _stamps(target) as there, ThreadPoolExecutor(LANES) as pool:
@@ -151,6 +155,7 @@ def _bring(
             if wanted and time.monotonic() - told > 1.0:
                 told = time.monotonic()
                 tell(subject, f"{count} brought to {where}")
+    kept = kept if known else 0
     if count or kept:
         tell(subject, f"{count} brought to {where}" + (f", {kept} there already" if kept else ""))
     return count

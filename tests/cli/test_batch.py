@@ -17,7 +17,8 @@ from stackctl import process
 from stackctl.batch.events import EventLog
 from stackctl.batch.runs import Run, Runs, RunState
 from stackctl.cli.app import app
-from stackctl.cli.batch_progress import ProgressStyle, figures, opening, printable, watch
+from stackctl.cli.batch_progress import ProgressStyle, figures, opening, printable, warner, watch
+from stackctl.cli.batch_runs import _tell_error
 from stackctl.cli.batch_steps import _show
 from stackctl.cli.output import Terminal
 from stackctl.errors import StackctlError
@@ -111,7 +112,7 @@ def test_a_run_that_is_over_is_listed_shown_and_reported_by_a_part_of_its_name(c
     document = json.loads(shown(cli, "status", ended.id[-4:], "--json"))
     assert (document["run"], document["phase"], document["done"]) == (ended.id, "done", 1200)
     told = shown(cli, "report")
-    for part in ("1,200 images (15.96 images/s, 4.20 Mpixel/s)", "1 corrupt_image", "large.png 3.25 s", "/photos/bad"):
+    for part in ("1,200 images (15.96 images/s, 4.20 Mpixel/s)", "1 corrupt_image", "3.25 s  large.png", "/photos/bad"):
         assert part in told
     assert "bad\\x1b[2J.png: The data end early." in told
     assert json.loads(shown(cli, "report", ended.id, "--json"))["report"] == REPORT
@@ -202,3 +203,11 @@ def test_the_shell_completes_runs(cli: Cli, ended: Run) -> None:
     line = f"stackctl -C {cli.folder} batch status {ended.id[:6]}"
     words = {"_STACKCTL_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": "5"}
     assert process.run([sys.executable, "-m", "stackctl"], env=words).stdout.split() == [ended.id]
+
+
+def test_among_events_warnings_and_the_reason_of_a_failure_are_events_too(capsys: pytest.CaptureFixture[str]) -> None:
+    warner(Terminal(), ProgressStyle.JSON)("1 worker instead of 4")
+    _tell_error(Terminal(), ProgressStyle.JSON, "Too many.", "Look.", 1)
+    first, second = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert (first["event"], first["warning"], first["text"]) == ("note", True, "1 worker instead of 4")
+    assert second == {"event": "error", "code": 1, "message": "Too many.", "hint": "Look."}

@@ -106,3 +106,19 @@ def test_what_a_run_leaves_in_the_store_is_brought_by_whoever_follows_it_last(
     (results / "a.png").unlink()
     Carrier(stack, run).rest(silent)
     assert not (results / "a.png").exists(), "a person may take results away afterwards"
+
+
+def test_what_is_quarantined_is_brought_also_where_results_lie_in_a_folder_already(
+    stack: Stack, tmp_path: Path
+) -> None:
+    run = Runs(stack.var / "batch").create()
+    bad = tmp_path / "bad"
+    remember_route(run, Route(str(tmp_path), str(tmp_path / "out"), "s3://quarantine", None, None, bad))
+    reasons = stack.home / "data" / "quarantine"
+    reasons.mkdir(parents=True)
+    (reasons / "x.jpg.json").write_text("{}")
+    Carrier(stack, run).rest(silent)
+    assert (bad / "x.jpg.json").read_text() == "{}"
+    gone = Runs(stack.var / "batch").create()
+    remember_route(gone, Route(str(tmp_path), str(tmp_path / "out"), "s3://nowhere", None, None, bad))
+    Carrier(stack, gone).rest(silent)  # no reason to fail a run that did its work
