@@ -7,7 +7,7 @@ import ipaddress
 import json
 import queue
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 30.0
 RECONNECT_SECONDS = 3.0
-STARTS = 3
+STARTS = 5
 """How often it is tried to start worker processes: one that is killed while it starts ends that try."""
 DESERTED_SECONDS = 300.0
 """After so long without any worker process a run of its own gives up: they come back within seconds."""
@@ -197,8 +197,12 @@ class DaskCluster:
         client.subscribe_topic(topic, self._announced)
         client.subscribe_topic("all", self._heard)
         try:
-            client.register_plugin(BatchPlugin(self._job, topic))
-            found = client.run(problem, self._job.environment_hash)
+            found = _though_workers_end(
+                lambda: (
+                    client.register_plugin(BatchPlugin(self._job, topic)),
+                    client.run(problem, self._job.environment_hash),
+                )[1]
+            )
         except StackctlError:
             raise
         except Exception as error:
@@ -271,6 +275,20 @@ class DaskCluster:
             return said
         self._lost, self._forgotten = "", False
         return said
+
+
+def _though_workers_end(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what all workers answer; one that ends meanwhile is asked no more.
+
+    Raises:
+        StackctlError: workers end each time.
+    """
+    for _ in range(STARTS):
+        try:
+            return call()
+        except OSError as error:
+            last = error
+    raise StackctlError(f"The workers end before they answer: {last}", "See the run's log.txt.") from last
 
 
 def check_scheduler(url: str, security: OrderedSecurity | None) -> None:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from stackctl.batch.cluster import Announced, Cluster, Died, Joined, Lost, Message, Returned
-from stackctl.batch.faults import TRANSIENT, NothingCanBeWritten, death
+from stackctl.batch.faults import TRANSIENT, Fault, NothingCanBeWritten, death
+from stackctl.batch.flights import Flight, Watcher
 from stackctl.batch.keeping import Counts, Keeper, record_of
 from stackctl.batch.pace import Pace, Patience, most_images
 from stackctl.batch.suspects import Suspects
@@ -38,40 +38,6 @@ MOST_PROBLEMS = 5
 MOST_FRUITLESS = 20
 
 Verdict = Literal["ok", "threshold", "cancelled"]
-
-
-class Watcher(Protocol):
-    """Is told how batches go (``tracking.Tracking`` is one)."""
-
-    def submitted(self, batch_number: int, images: int, cost: float) -> None:
-        """A batch was handed to a worker."""
-        ...
-
-    def finished(self, batch_number: int, figures: dict[str, float]) -> None:
-        """A batch came back."""
-        ...
-
-    def progress(self, figures: dict[str, float | None]) -> None:
-        """So far the run is."""
-        ...
-
-
-@dataclass
-class _Flight:
-    """A batch that was submitted, and those of its images whose outcome is not known.
-
-    ``feared`` is the death that was counted before it happened, of an image that is tried with nothing beside it.
-    """
-
-    images: dict[str, ImageTask]
-    cost: float
-    alone: bool
-    submitted: float
-    feared: int | None = None
-    worker: str | None = None
-    begun: list[str] = field(default_factory=list)
-    begun_at: float = 0.0
-    figures: dict[str, float] = field(default_factory=dict)
 
 
 class Dispatch:
@@ -102,11 +68,11 @@ class Dispatch:
         self._patience = Patience(order.wait_limit, clock)
         self._most_failures: int | None = None
         self._number = 0
-        self._flights: dict[int, _Flight] = {}
+        self._flights: dict[int, Flight] = {}
         self._suspects = Suspects(order, manifest, self._keeper)
         self._forgiving = False
         self._began = False
-        self._problems = self._fruitless = 0
+        self._problems = self._fruitless = self._failures = 0
         self._tasters = 0
         self._blocked = False
         self._dead: set[str] = set()
@@ -231,7 +197,7 @@ class Dispatch:
         self, images: tuple[ImageTask, ...], cost: float, *, alone: bool = False, feared: int | None = None
     ) -> None:
         self._number += 1
-        self._flights[self._number] = _Flight(
+        self._flights[self._number] = Flight(
             {image.name: image for image in images}, cost, alone, submitted=self._clock(), feared=feared
         )
         self._watcher.submitted(self._number, len(images), cost)
@@ -269,13 +235,17 @@ class Dispatch:
                 self._began = True
         self._events.say_all([("started", {"name": name, "worker": message.worker}) for name in flight.begun])
 
-    def _outcome(self, flight: _Flight, outcome: Outcome) -> None:
+    def _outcome(self, flight: Flight, outcome: Outcome) -> None:
         image = flight.images.get(outcome.name)
         if image is None or outcome.status == "later":
             if image is not None and outcome.reason:
                 self._wait_for(outcome.reason)
             return  # heard before; or it stays in the flight and goes back with it
         del flight.images[outcome.name]
+        if outcome.status == "failed":
+            self._failed(flight, image, Fault(outcome.code, outcome.reason))
+            return
+        self._failures = 0
         if outcome.status != "gone":
             flight.feared = None  # its record ends the fear
         self._problems = self._fruitless = 0
@@ -291,6 +261,14 @@ class Dispatch:
             self._keeper.gone(outcome)
             return
         self._keeper.add(record_of(self._order, image, outcome, flight.worker or ""))
+
+    def _failed(self, flight: Flight, image: ImageTask, fault: Fault) -> None:
+        """Have an image tried again; where one after the other fails it is none of theirs, and the run ends."""
+        self._failures += not flight.alone
+        if self._failures > max(MOST_FRUITLESS, 6 * self._cluster.workers):
+            raise StackctlError(f"Image after image fails: {fault.reason}", "See the run's log.txt.")
+        flight.figures.setdefault("done", 0.0)
+        self._suspect(image, fault, flight)
 
     def _returned(self, number: int, problem: Exception | None) -> None:
         flight = self._flights.get(number)
@@ -326,14 +304,17 @@ class Dispatch:
             if suspects:
                 self._fruitless = 0
             for image in suspects:
-                try:
-                    self._suspects.died(image, fault, worker, flight.feared)
-                except TRANSIENT as error:
-                    self._wait(error)
-            if suspects:
-                flight.feared = None  # it came
+                self._suspect(image, fault, flight)
             self._cluster.forget(number)
             self._land(number)
+
+    def _suspect(self, image: ImageTask, fault: Fault, flight: Flight) -> None:
+        """Count a failed try against an image of a flight, out of which it was taken."""
+        feared, flight.feared = flight.feared, None
+        try:
+            self._suspects.died(image, fault, flight.worker or "", feared)
+        except TRANSIENT as error:
+            self._wait(error)
 
     def _land(self, number: int) -> None:
         """End a flight; what has no outcome goes back to where it came from."""

@@ -22,6 +22,8 @@ TIMEOUT = "timeout"
 INTERNAL = "internal"
 """What failed without a word on whose fault it is."""
 OUT_OF_MEMORY = "out_of_memory"
+DOUBTFUL = frozenset({INTERNAL, OUT_OF_MEMORY})
+"""What may be the machine's fault at that moment: an image is tried as often then as one on which workers die."""
 DEATHS = 3
 """How often workers may die on an image before it is quarantined."""
 REASON = ".json"
@@ -57,8 +59,8 @@ def death(seconds: float, limit: float) -> Fault:
 
 
 def final(fault: Fault, deaths: int) -> Fault:
-    """Return the fault of an image on which workers died too often."""
-    return replace(fault, reason=f"Workers died on it {deaths} times. The last time: {fault.reason}")
+    """Return the fault of an image that was tried too often."""
+    return replace(fault, reason=f"It failed {deaths} times, at last with nothing beside it: {fault.reason}")
 
 
 def put_into_quarantine(

@@ -12,8 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from stackctl.batch.faults import (
-    INTERNAL,
-    OUT_OF_MEMORY,
+    DOUBTFUL,
     TRANSIENT,
     Fault,
     NothingCanBeWritten,
@@ -38,7 +37,7 @@ GROUP_SECONDS = 0.05
 GROUP_MOST = 32
 _PROBE = ".stackctl-probe"
 
-Status = Literal["done", "unchanged", "quarantined", "gone", "later"]
+Status = Literal["done", "unchanged", "quarantined", "failed", "gone", "later"]
 
 
 class Outcome(NamedTuple):
@@ -46,8 +45,9 @@ class Outcome(NamedTuple):
 
     Attributes:
         name: of the input.
-        status: ``done``; ``unchanged`` (the result on hand is right); ``quarantined``; ``gone`` (the input was
-            removed); ``later`` (it must be tried again: ``reason`` says why, empty where it was not begun).
+        status: ``done``; ``unchanged`` (the result on hand is right); ``quarantined``; ``failed`` (perhaps through no
+            fault of the image's); ``gone`` (the input was removed); ``later`` (it must be tried again: ``reason`` says
+            why, empty where it was not begun).
         input_digest: SHA-256 of the input's bytes.
         output: name of the result.
         output_digest: SHA-256 of its bytes.
@@ -120,6 +120,7 @@ class Workbench:
         most_bytes: int = 0,
         limited: Callable[[float], object] = lambda _: None,
         end: Callable[[], object] | None = None,
+        final: bool = True,
     ) -> None:
         """Keep what is given.
 
@@ -131,6 +132,7 @@ class Workbench:
             most_bytes: of an input that is read at all; 0 is any size.
             limited: called with the seconds after which this process must be ended, 0 to take that back.
             end: called to end this process now: the image in its hands cannot be read.
+            final: nobody tries an image again elsewhere: what fails for any reason is quarantined.
         """
         self._order = order
         self._upscaler = upscaler
@@ -139,10 +141,11 @@ class Workbench:
         self._most_bytes = most_bytes
         self._limited = limited
         self._end = end or end_process
+        self._final = final
         self._pace = GROUP_SECONDS  # seconds per image, as the last ones took
 
     @classmethod
-    def open(cls, job: Job, *, worker: str = "") -> Workbench:
+    def open(cls, job: Job, *, worker: str = "", final: bool = True) -> Workbench:
         """Open the places and load the network.
 
         Raises:
@@ -153,7 +156,7 @@ class Workbench:
 
         limits = imaging.Limits(max_memory=job.max_memory)
         if job.parcel is None:
-            return cls(job.order, unscaled, open_places(job.order), worker=worker)
+            return cls(job.order, unscaled, open_places(job.order), worker=worker, final=final)
         options = imaging.Options(**job.order.imaging_options, limits=limits)
         upscaler = upscaler_of(job.parcel.load(job.threads), options)
         return cls(
@@ -163,6 +166,7 @@ class Workbench:
             worker=worker,
             most_bytes=limits.max_bytes,
             limited=end_process_after,
+            final=final,
         )
 
     def process(
@@ -226,7 +230,10 @@ class Workbench:
         try:
             made = self._made(image, data)
         except Exception as error:  # noqa: BLE001 - one image must never end the others
-            return self._refuse(image, explain(error), data, digest)
+            fault = explain(error)
+            if fault.code in DOUBTFUL and not self._final:
+                return Outcome(image.name, "failed", digest, code=fault.code, reason=fault.reason)
+            return self._refuse(image, fault, data, digest)
         return self._keep(image, made, data, digest)
 
     def _made(self, image: ImageTask, data: bytes) -> Upscaled:
@@ -236,7 +243,7 @@ class Workbench:
             try:
                 return self._upscaler(image, data)
             except Exception as error:
-                if explain(error).code not in {INTERNAL, OUT_OF_MEMORY}:
+                if explain(error).code not in DOUBTFUL:
                     raise
             return self._upscaler(image, data)
         finally:

@@ -89,7 +89,7 @@ class BatchPlugin(WorkerPlugin):
         try:
             if (wanted := self.job.environment_hash) is not None:
                 check_environment(wanted, self._worker.address)
-            self._bench = Workbench.open(self._fitted(), worker=self._worker.address)
+            self._bench = Workbench.open(self._fitted(), worker=self._worker.address, final=False)
         except StackctlError as error:
             self._problem = error
         except Exception as error:  # noqa: BLE001 - said where a batch is begun

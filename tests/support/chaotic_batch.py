@@ -206,15 +206,16 @@ class Deaf:
 class Scene:
     """Folders of inputs and results, and runs between them.
 
-    An input that begins with ``bad`` is no image, one that begins with ``kill`` ends its worker, and one
-    that begins with ``fatal`` takes the whole run along, as often as ``fatal`` says.
+    An input that begins with ``bad`` is no image, one that begins with ``kill`` ends its worker, one
+    that begins with ``fatal`` takes the whole run along, as often as ``fatal`` says, and one that begins with ``odd``
+    fails without a word on why, as often as ``odd`` says.
     """
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self.folder = folder
         self.now = 0.0
         self.upscaled: Counter[str] = Counter()
-        self.fatal = 1000
+        self.fatal = self.odd = 1000
         self.writable: Callable[[str], bool] = lambda _: True
         for part in ("in", "out", "bad", "run"):
             (folder / part).mkdir(parents=True)
@@ -232,6 +233,9 @@ class Scene:
                 raise CorruptImage("It is no image.")
             if image.name.startswith("kill"):
                 raise WorkerDied
+            if image.name.startswith("odd") and self.odd:
+                self.odd -= 1
+                raise RuntimeError("It did not work.")
             if image.name.startswith("fatal") and self.fatal:
                 self.fatal -= 1
                 raise MachineDied
@@ -242,7 +246,7 @@ class Scene:
 
         first, third = (ShakyFiles(self.folder / part, chaos=chaos) for part in ("in", "bad"))
         second = ShakyFiles(self.folder / "out", chaos=chaos, writable=self.writable)
-        return Workbench(self.order(), upscale, (first, second, third))
+        return Workbench(self.order(), upscale, (first, second, third), final=False)
 
     def order(self, *, retry_failed: bool = False, **others: str) -> Order:
         first, second, third = (str(self.folder / part) for part in ("in", "out", "bad"))

@@ -225,3 +225,29 @@ def test_a_place_that_takes_no_result_ends_the_run_at_once_and_keeps_what_is_don
     assert scene.run() == "ok"
     assert set(scene.upscaled.values()) <= {1, 2}
     assert len(scene.files("out")) == 30
+
+
+def test_what_may_be_no_fault_of_an_image_is_tried_three_times_at_last_with_nothing_beside_it(tmp_path: Path) -> None:
+    scene = Scene(tmp_path / "scene", ["odd.png", *(f"{number}.png" for number in range(9))])
+    assert scene.run() == "ok"
+    told = [event for event, _ in read(scene.folder / "run" / "events.jsonl")]
+    [given_up] = [event for event in told if event.get("status") == "quarantined"]
+    assert (given_up["name"], given_up["code"]) == ("odd.png", "internal")
+    assert "3 times" in given_up["reason"]
+    last_try = max(number for number, event in enumerate(told) if event["event"] == "started")
+    assert sum(event["event"] == "image" for event in told[:last_try]) == 9
+    assert "odd.png" in scene.files("bad")
+    scene.odd = 4  # two tries of two
+    assert scene.run(retry_failed=True) == "ok"
+    assert len(scene.files("out")) == 10
+    assert not scene.files("bad")
+
+
+def test_where_image_after_image_fails_the_run_ends_and_no_image_is_given_up(tmp_path: Path) -> None:
+    scene = Scene(tmp_path / "scene", [f"odd{number}.png" for number in range(60)])
+    with pytest.raises(StackctlError, match=r"Image after image fails: It did not work\."):
+        scene.run()
+    assert not scene.files("bad")
+    scene.odd = 0
+    assert scene.run() == "ok"
+    assert len(scene.files("out")) == 60
