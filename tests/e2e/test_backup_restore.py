@@ -16,11 +16,13 @@ from support.cli import Cli
 from support.golden import starter_pair
 from support.mlflow_contents import Contents, Writer
 from support.ports import usual_ports
-from support.served import upscale, url_of
+from support.served import upload, upscale, url_of
 from support.stacks import Stacks
 from support.waiting import PATIENCE, eventually
 
 from stackctl.process import start
+from stackctl.stack import Stack
+from stackctl.store.urls import open_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -38,6 +40,7 @@ class Story:
         writer: what wrote all the time.
         began: when the backup began.
         answer: what the model server answered.
+        shown: what the demo showed for the same image.
         restored: the document that ``restore`` printed.
     """
 
@@ -47,6 +50,7 @@ class Story:
     writer: Writer
     began: float
     answer: bytes
+    shown: bytes
     restored: dict[str, Any]
 
     @property
@@ -73,7 +77,7 @@ def story(stacks: Stacks) -> Story:
     contents = Contents(url_of(cli, "mlflow"))
     writer = Writer(contents)
     image = starter_pair(1).input
-    answer = upscale(cli, image, format="png").data
+    answer, shown = upscale(cli, image, format="png").data, upload(cli, image)
     before = {"runs": contents.runs(), "models": contents.models()}
     with writer.at_work():
         began = time.time()
@@ -85,7 +89,7 @@ def story(stacks: Stacks) -> Story:
     shutil.rmtree(cli.folder)
     cli = made(stacks, repository)
     restored = cli.json("restore", "--yes")
-    return Story(cli, repository, before, writer, began, answer, restored)
+    return Story(cli, repository, before, writer, began, answer, shown, restored)
 
 
 def made(stacks: Stacks, repository: Path) -> Cli:
@@ -154,9 +158,11 @@ def test_what_was_written_before_a_backup_began_is_in_it_and_every_version_in_it
         assert {path.rpartition("/model/")[2] for path in files} == {"MLmodel", "data/weights"}
 
 
-def test_the_model_server_answers_with_the_same_bytes(story: Story) -> None:
-    answer = upscale(story.cli, starter_pair(1).input, format="png")
+def test_the_model_server_and_the_demo_answer_with_the_same_bytes(story: Story) -> None:
+    image = starter_pair(1).input
+    answer = upscale(story.cli, image, format="png")
     assert (answer.version, answer.data) == ("1", story.answer)
+    assert upload(story.cli, image) == story.shown
 
 
 def test_a_restore_that_is_killed_keeps_services_down_until_it_is_run_again(story: Story) -> None:
@@ -200,6 +206,16 @@ def test_gc_deletes_for_good_only_what_nothing_refers_to(story: Story) -> None:
     assert answer.data == story.answer
 
 
+def test_an_object_that_vanished_from_an_active_run_is_named_by_the_next_backup(story: Story) -> None:
+    mine = next(each for each in story.before["runs"].values() if each["info"]["run_name"] == "mine 1")
+    lost = next(key for key in mine["artifacts"] if key.endswith("/a note.txt"))
+    assert story.cli.folder is not None
+    open_store(Stack.from_folder(story.cli.folder), "s3://mlflow").delete(lost)
+    assert f"⚠ {lost} is gone, though its run is active." in story.cli.run("backup").stderr
+    shown = story.cli.json("backup", "show")
+    assert (shown["closure"]["vanished"], shown["state"]) == ([lost], "verified")
+
+
 def test_a_drill_restores_beside_the_stack_and_measures(story: Story) -> None:
     with usual_ports():
         done = story.cli.json("backup", "drill")
@@ -222,5 +238,6 @@ def test_the_same_snapshot_comes_to_life_on_the_other_engine(story: Story, stack
     del models[story.writer.model]
     assert models == story.before["models"]
     assert upscale(cli, starter_pair(1).input, format="png").data == story.answer
+    assert upload(cli, starter_pair(1).input) == story.shown
     listed = cli.json("backup", "list")
     assert [each["id"] for each in listed["snapshots"]] == [first.name], "the new stack keeps what it came from"

@@ -1,12 +1,14 @@
-"""What users of a running stack see: the model server's answers."""
+"""What users of a running stack see: the answers of the model server and of the demo."""
 
 from __future__ import annotations
 
 import json
+import re
 import urllib.request
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 from support.cli import Cli
 from support.waiting import PATIENCE
 
@@ -41,6 +43,19 @@ def upscale(cli: Cli, image: bytes, **params: str) -> Answer:
     request = urllib.request.Request(f"{url_of(cli, 'serving')}/v1/image?{query}", data=image, method="POST")
     with urllib.request.urlopen(request, timeout=PATIENCE) as response:
         return Answer(response.read(), response.headers["X-Stackctl-Model-Version"], response.headers["X-Stackctl-Run"])
+
+
+def upload(cli: Cli, image: bytes) -> bytes:
+    """Send an image to the demo as its page does, and return what the page would show."""
+    with httpx.Client(base_url=url_of(cli, "demo"), timeout=PATIENCE) as client:
+        token = re.search(r'name="csrf_token" value="([^"]+)"', client.get("/").text)
+        assert token
+        files = {"photo": ("photo.png", image)}
+        answer = client.post(
+            "/upscale", data={"csrf_token": token[1]}, files=files, headers={"Accept": "image/*, application/json"}
+        )
+    assert answer.is_success, answer.text
+    return answer.content
 
 
 def served_model(cli: Cli) -> dict[str, Any]:

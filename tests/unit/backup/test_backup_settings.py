@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stackctl.errors import UsageError
-from stackctl.stack import Settings
+from stackctl.lifecycle.backup import compare
+from stackctl.stack import Settings, Stack
 
 
 @pytest.mark.parametrize(
@@ -29,3 +31,10 @@ def test_what_is_wrong_is_named_with_what_would_be_right(backup: dict[str, Any],
     with pytest.raises(UsageError) as refused:
         Settings.parse({"name": "mine", "backup": backup})
     assert f"\n  {said}" in refused.value.message
+
+
+def test_a_stack_without_the_section_has_no_schedule_and_that_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "stack.yaml").write_text("name: mine\n")
+    assert str(compare(Stack.from_folder(tmp_path), None).problem).startswith("no backup is scheduled")
+    (tmp_path / "stack.yaml").write_text("name: mine\nbackup: {keep_last: 3}\n")
+    assert Stack.from_folder(tmp_path).settings.backup.schedule == "0 5 * * 6", "only the line was deleted"

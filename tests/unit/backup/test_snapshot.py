@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from support.backups import Backed, restored, runs_in
+from support.local_stack import make_local_stack
 
 from stackctl.backup import rsync
 from stackctl.backup.repository import Busy
@@ -15,6 +18,8 @@ from stackctl.backup.space import NoRoom
 from stackctl.backup.verify import verify
 from stackctl.errors import MissingPrerequisite, StackctlError
 from stackctl.process import run
+from stackctl.stack.environment import local_environment
+from stackctl.store.errors import StoreGone
 
 
 @pytest.fixture
@@ -245,3 +250,25 @@ def test_a_target_that_is_full_or_becomes_full_says_so_and_keeps_the_snapshot_be
         assert restored(backed.take()) == backed.contents()
     finally:
         run(["umount", disk])
+
+
+def test_a_store_that_is_paused_is_given_up_like_one_that_is_gone(
+    backed: Backed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes connections and never answers: the operating system does that for a process that was stopped."""
+    from dataclasses import replace
+
+    from stackctl.backup.snapshot import take
+    from stackctl.backup.sources import Sources
+    from stackctl.store import urls
+
+    monkeypatch.setattr(urls, "TIMEOUT", timedelta(seconds=0.5))
+    monkeypatch.setattr(urls, "RETRY_TIMEOUT", timedelta(seconds=0.1))
+    first = backed.take()
+    stack = make_local_stack(tmp_path / "other", store="minio")
+    with socket.create_server(("127.0.0.1", stack.settings.ports.store)):
+        paused = Sources.from_env({**local_environment(stack), "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}).buckets
+        with pytest.raises(StoreGone, match="The object store failed"):
+            take(replace(backed.sources, buckets=paused), backed.repository)
+    assert backed.repository.partial() == []
+    assert [snapshot.id for snapshot in backed.repository.snapshots()] == [first.id]
