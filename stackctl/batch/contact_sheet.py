@@ -1,9 +1,11 @@
-"""One JPEG that shows what a run did: some images whole, and their richest detail before and after."""
+"""What a run did, as pictures: some images whole, and their richest detail before and after; also as one JPEG."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,8 @@ FILE = "contact-sheet.jpg"
 MOST = 24
 SIDE = 168
 """Pixels of each of a cell's three pictures."""
-GAP = 12
+GAP, INSET = 12, 4
+WIDTH = 3 * SIDE + 2 * INSET
 LABEL = 22
 COLUMNS = 3
 DECODING_BYTES = 7
@@ -35,26 +38,50 @@ _PAPER, _INK = (250, 250, 248), (60, 60, 64)
 Pixels = NDArray[np.uint8]
 
 
-def write(file: Path, records: Sequence[Record], inputs: Place, outputs: Place) -> int:
-    """Write the sheet of up to ``MOST`` of these results; return how many are on it (with 0 there is no file)."""
-    cells = list(_cells(records, inputs, outputs))
-    if not cells:
-        return 0
-    columns = min(COLUMNS, len(cells))
-    width, height = 3 * SIDE + 2 + GAP, SIDE + LABEL + GAP
+@dataclass(frozen=True)
+class Shown:
+    """One image of a run.
+
+    Attributes:
+        name: of the input, as far as it is text.
+        before: width and height of the input.
+        after: of the result.
+        pictures: the whole result, a detail of the input, the same detail of the result; none larger than ``SIDE``.
+    """
+
+    name: str
+    before: tuple[int, int]
+    after: tuple[int, int]
+    pictures: tuple[Image, Image, Image]
+
+    def encoded(self) -> list[bytes]:
+        """Return the pictures as JPEG."""
+        files = [BytesIO() for _ in self.pictures]
+        for picture, file in zip(self.pictures, files, strict=True):
+            picture.save(file, "JPEG", quality=88)
+        return [file.getvalue() for file in files]
+
+
+def write(file: Path, records: Sequence[Record], inputs: Place, outputs: Place) -> list[Shown]:
+    """Write the sheet of up to ``MOST`` of these results and return what is on it (without any there is no file)."""
+    shown = list(_shown(records, inputs, outputs))
+    if not shown:
+        return []
+    columns = min(COLUMNS, len(shown))
+    width, height = WIDTH + GAP, SIDE + LABEL + GAP
     from PIL import Image
 
-    rows = -(-len(cells) // columns)
+    rows = -(-len(shown) // columns)
     sheet = Image.new("RGB", (columns * width + GAP, rows * height + GAP), _PAPER)
-    for number, cell in enumerate(cells):
-        sheet.paste(cell, (GAP + number % columns * width, GAP + number // columns * height))
+    for number, each in enumerate(shown):
+        sheet.paste(_cell(each), (GAP + number % columns * width, GAP + number // columns * height))
     temporary = file.with_name(f".partial-{file.name}")
     sheet.save(temporary, "JPEG", quality=88)
     temporary.replace(file)
-    return len(cells)
+    return shown
 
 
-def _cells(records: Sequence[Record], inputs: Place, outputs: Place) -> Iterator[Image]:
+def _shown(records: Sequence[Record], inputs: Place, outputs: Place) -> Iterator[Shown]:
     began, made = time.monotonic(), 0
     for record in records:
         if made == MOST or time.monotonic() - began > SECONDS:
@@ -62,18 +89,16 @@ def _cells(records: Sequence[Record], inputs: Place, outputs: Place) -> Iterator
         if record.out_pixels * DECODING_BYTES > MEMORY_SHARE * free_memory():
             continue
         try:
-            cell = _cell(record, inputs, outputs)
+            shown = _pictures(record, inputs, outputs)
         except (StackctlError, OSError, MemoryError):  # changed or gone since; the sheet shows the others
             continue
-        if cell is not None:
+        if shown is not None:
             made += 1
-            yield cell
+            yield shown
 
 
-def _cell(record: Record, inputs: Place, outputs: Place) -> Image | None:
-    """Return a picture of the whole result, and the same detail of input and result, with a caption."""
-    from PIL import Image, ImageDraw, ImageFont
-
+def _pictures(record: Record, inputs: Place, outputs: Place) -> Shown | None:
+    """Return the pictures of a result, None where it or its input is none that can be decoded."""
     before, after = _decoded(inputs.read(record.name)), _decoded(outputs.read(record.output))
     if before is None or after is None:
         return None
@@ -86,17 +111,28 @@ def _cell(record: Record, inputs: Place, outputs: Place) -> Image | None:
         min(round(start * factor), max(0, limit - large))
         for start, limit in zip((top, left), after.shape[:2], strict=False)
     )
-    cell = Image.new("RGB", (3 * SIDE + 2, SIDE + LABEL), _PAPER)
-    for number, part in enumerate((after, detail, after[y : y + large, x : x + large])):
-        picture = _fitted(part, nearest=number == 1)
-        place = (number * (SIDE + 1) + (SIDE - picture.width) // 2, (SIDE - picture.height) // 2)
-        cell.paste(picture, place)
+    pictures = (
+        _fitted(after, nearest=False),
+        _fitted(detail, nearest=True),
+        _fitted(after[y : y + large, x : x + large], nearest=False),
+    )
     name = record.name.encode(errors="surrogateescape").decode(errors="replace")
-    sizes = f"{before.shape[1]}x{before.shape[0]} to {after.shape[1]}x{after.shape[0]}"  # all that the font has
+    return Shown(name, (before.shape[1], before.shape[0]), (after.shape[1], after.shape[0]), pictures)
+
+
+def _cell(shown: Shown) -> Image:
+    """Return the pictures beside each other, with a caption."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    cell = Image.new("RGB", (WIDTH, SIDE + LABEL), _PAPER)
+    for number, picture in enumerate(shown.pictures):
+        place = (number * (SIDE + INSET) + (SIDE - picture.width) // 2, (SIDE - picture.height) // 2)
+        cell.paste(picture, place)
+    sizes = "{}x{} to {}x{}".format(*shown.before, *shown.after)  # all that the font has
     font = ImageFont.load_default(13)
     draw = ImageDraw.Draw(cell)
-    room = 3 * SIDE - draw.textlength(sizes, font)
-    draw.text((0, SIDE + 3), _shortened(name, room - 2 * GAP, draw, font), fill=_INK, font=font)
+    room = WIDTH - draw.textlength(sizes, font)
+    draw.text((0, SIDE + 3), _shortened(shown.name, room - 2 * GAP, draw, font), fill=_INK, font=font)
     draw.text((room, SIDE + 3), sizes, fill=_INK, font=font)
     return cell
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from stackctl.errors import StackctlError
 
 if TYPE_CHECKING:
+    from stackctl.batch.contact_sheet import Shown
     from stackctl.batch.manifest import Manifest, Record
     from stackctl.batch.order import Order
     from stackctl.batch.plan import Planned
@@ -186,17 +187,16 @@ def write(
     return report
 
 
-def _sheet(folder: Path, manifest: Manifest, order: Order, places: tuple[Place, Place] | None) -> bytes | None:
+def _sheet(folder: Path, manifest: Manifest, order: Order, places: tuple[Place, Place] | None) -> list[Shown]:
     if places is None:
-        return None
+        return []
     from stackctl.batch import contact_sheet
 
     file = folder / contact_sheet.FILE
     try:
-        shown = contact_sheet.write(file, manifest.done(order.run, contact_sheet.MOST), *places)
+        return contact_sheet.write(file, manifest.done(order.run, contact_sheet.MOST), *places)
     except (StackctlError, OSError, MemoryError):  # a report without pictures is better than none
-        return None
-    return file.read_bytes() if shown else None
+        return []
 
 
 def _short(record: Record) -> dict[str, Any]:

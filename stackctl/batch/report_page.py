@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from stackctl.batch.contact_sheet import Shown
     from stackctl.batch.report import Report
 
 _STYLE = """
@@ -26,9 +28,16 @@ p { margin: .25rem 0; } .quiet { color: var(--quiet); } .good { color: var(--goo
 table { border-collapse: collapse; width: 100%; background: var(--card); border: 1px solid var(--line); }
 th, td { text-align: left; padding: .35rem .7rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--quiet); font-weight: 500; } td { overflow-wrap: anywhere; }
-td:not(:first-child):not(:last-child) { white-space: nowrap; }
+td:not(:first-child):not(:last-child), .pairs td:first-child { white-space: nowrap; }
+table:not(.pairs) td:first-child, table:not(.pairs) td:last-child:not(.number) { min-width: 11rem; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-img { max-width: 100%; border: 1px solid var(--line); }
+.shown { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); gap: 1rem;
+  margin-top: .75rem; }
+figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .6rem; }
+figure div { display: grid; grid-template-columns: repeat(3, 1fr); gap: .3rem; align-items: center; }
+img { display: block; width: 100%; height: auto; }
+figcaption { margin-top: .4rem; font-size: .85rem; overflow-wrap: anywhere; }
+figcaption span { white-space: nowrap; }
 """
 _ENDED = {
     "ok": ("good", "Finished."),
@@ -39,21 +48,21 @@ _ENDED = {
 }
 
 
-def page(report: Report, sheet: bytes | None = None) -> str:
-    """Return the page; ``sheet`` is the contact sheet as JPEG."""
+def page(report: Report, shown: Sequence[Shown] = ()) -> str:
+    """Return the page, with pictures of some images."""
     order, figures = report.order, report.figures
     kind, sentence = _ENDED.get(report.status, ("bad", report.status))
     parts = [
         f"<h1>Batch {escape(order.run)}</h1>",
         f'<p class="{kind}">{escape(sentence)}</p>',
-        f'<p class="quiet">{escape(order.created)} – {escape(report.ended)}, {_clock(figures.seconds)}</p>',
+        f'<p class="quiet">{escape(_moment(report.ended))}, after {_clock(figures.seconds)}</p>',
         _cards(report),
-        _sheet(sheet),
+        _pictures(shown),
         _quarantined(report),
         _not_looked_at(report),
         _slowest(report),
         "<h2>Model and parameters</h2>",
-        _table(("", ""), _parameters(report)),
+        _table(("", ""), _parameters(report), kind="pairs"),
     ]
     body = "\n".join(part for part in parts if part)
     return (
@@ -79,15 +88,26 @@ def _cards(report: Report) -> str:
     return f'<div class="cards">{"".join(f"<div><b>{value}</b>{label}</div>" for value, label in cards)}</div>'
 
 
-def _sheet(sheet: bytes | None) -> str:
-    if sheet is None:
+def _pictures(shown: Sequence[Shown]) -> str:
+    if not shown:
         return ""
-    data = base64.b64encode(sheet).decode()
+    figures = "\n".join(_figure(each) for each in shown)
     return (
         "<h2>Before and after</h2>\n"
         '<p class="quiet">Each result whole, then its richest detail before and after.</p>\n'
-        f'<img alt="Contact sheet" src="data:image/jpeg;base64,{data}">'
+        f'<div class="shown">\n{figures}\n</div>'
     )
+
+
+def _figure(shown: Shown) -> str:
+    words = ("result", "detail before", "detail after")
+    pictures = "".join(
+        f'<img alt="{word}" src="data:image/jpeg;base64,{base64.b64encode(data).decode()}">'
+        for word, data in zip(words, shown.encoded(), strict=True)
+    )
+    sizes = "{}×{} → {}×{}".format(*shown.before, *shown.after)
+    caption = f'{escape(shown.name)} <span class="quiet">{sizes}</span>'
+    return f"<figure><div>{pictures}</div><figcaption>{caption}</figcaption></figure>"
 
 
 def _quarantined(report: Report) -> str:
@@ -140,7 +160,7 @@ def _parameters(report: Report) -> list[tuple[str, str]]:
     ]
 
 
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
     """Return a table; a heading that begins with # is one of numbers."""
     kinds = [' class="number"' if heading.startswith("#") else "" for heading in headings]
     heads = "".join(
@@ -151,7 +171,11 @@ def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         for row in rows
     )
     top = f"<thead><tr>{heads}</tr></thead>" if any(headings) else ""
-    return f'<div class="wide"><table>{top}<tbody>\n{lines}\n</tbody></table></div>'
+    return f'<div class="wide"><table class="{kind}">{top}<tbody>\n{lines}\n</tbody></table></div>'
+
+
+def _moment(at: str) -> str:
+    return f"{datetime.fromisoformat(at).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _clock(seconds: float) -> str:

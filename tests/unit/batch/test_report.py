@@ -121,28 +121,29 @@ def test_the_contact_sheet_shows_what_can_be_shown(tmp_path: Path) -> None:
     (tmp_path / "in" / "2.png").write_bytes(b"changed since")
     inputs, outputs = (open_place(str(tmp_path / name), None) for name in ("in", "out"))
     file = tmp_path / "sheet.jpg"
-    assert contact_sheet.write(file, records, inputs, outputs) == 3
+    assert [each.name for each in contact_sheet.write(file, records, inputs, outputs)] == ["0.png", "3.png", "4.png"]
     sheet = cv2.imread(str(file))
     assert sheet is not None
     assert sheet.std() > 20
-    assert contact_sheet.write(tmp_path / "none.jpg", records[1:3], inputs, outputs) == 0
+    assert contact_sheet.write(tmp_path / "none.jpg", records[1:3], inputs, outputs) == []
     assert not (tmp_path / "none.jpg").exists()
 
 
-def test_the_contact_sheet_is_part_of_the_page(tmp_path: Path, manifest: Manifest) -> None:
+def test_the_page_shows_each_picture_under_its_whole_name(tmp_path: Path, manifest: Manifest) -> None:
     records = pictures(tmp_path, 1)
     manifest.append(records)
     places = tuple(open_place(str(tmp_path / name), None) for name in ("in", "out"))
     written(tmp_path, manifest, places=places)
     reader = Reader()
     reader.feed((tmp_path / "report.html").read_text())
-    assert [address[:23] for address in reader.addresses] == ["data:image/jpeg;base64,"]
+    assert [address[:23] for address in reader.addresses] == ["data:image/jpeg;base64,"] * 3
+    assert records[0].name in reader.text
 
 
 def test_a_person_reads_their_folders_and_a_program_the_urls_too(tmp_path: Path, manifest: Manifest) -> None:
     urls = {"input": "s3://inbound/.host/12", "output": "s3://outbound", "quarantine": "s3://quarantine"}
     folders = {"input_folder": "/photos", "output_folder": "/large", "quarantine_folder": "/bad"}
-    travelling = dataclasses.replace(order(), **urls, **folders)
+    travelling = dataclasses.replace(order(), **urls, **folders)  # type: ignore[arg-type]
     planned = Planned(total=10, pending=7, skipped=2, known_bad=1, orphans=0, cost=7000)
     report.write(tmp_path, manifest, travelling, "ok", planned, 8.0)
     document = json.loads((tmp_path / "report.json").read_text())
@@ -153,3 +154,13 @@ def test_a_person_reads_their_folders_and_a_program_the_urls_too(tmp_path: Path,
     kept = json.loads(travelling.to_json())
     assert batch_tables.place(kept, "input") == "/photos", "the copy is gone when the run is over"
     assert batch_tables.place(kept, "output") == "/large (s3://outbound)"
+
+
+def test_a_report_names_what_was_not_looked_at(tmp_path: Path, manifest: Manifest) -> None:
+    written(tmp_path, manifest, left_out=("/in/<sub> cannot be read: Permission denied.",))
+    assert json.loads((tmp_path / "report.json").read_text())["not_looked_at"] == [
+        "/in/<sub> cannot be read: Permission denied."
+    ]
+    assert "/in/&lt;sub&gt; cannot be read: Permission denied." in (tmp_path / "report.html").read_text()
+    written(tmp_path, manifest)
+    assert "Not looked at" not in (tmp_path / "report.html").read_text()
