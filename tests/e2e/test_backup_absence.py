@@ -15,7 +15,7 @@ import pytest
 from support.cli import Cli
 from support.served import served_model, url_of
 from support.stacks import Stacks
-from support.waiting import PATIENCE
+from support.waiting import PATIENCE, eventually
 
 from stackctl.backup.freshness import TAKEN_TAG
 from stackctl.models.rest import Rest
@@ -69,12 +69,13 @@ def read(cli: Cli, service: str, path: str) -> str:
         return str(answer.read().decode())
 
 
-def scheduler_of(cli: Cli) -> psutil.Process:
-    """Return the process of the scheduler."""
-    for process in psutil.process_iter(["cmdline", "cwd"]):
-        if "stackctl.backup.scheduler" in (process.info["cmdline"] or []) and process.info["cwd"] == str(cli.folder):
-            return process
-    raise AssertionError("no scheduler runs")
+def schedulers(cli: Cli) -> list[psutil.Process]:
+    """Return the process of the scheduler, if it runs."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline", "cwd"])
+        if "stackctl.backup.scheduler" in (process.info["cmdline"] or []) and process.info["cwd"] == str(cli.folder)
+    ]
 
 
 def rest_of(cli: Cli) -> Rest:
@@ -100,14 +101,17 @@ def test_a_schedule_that_was_removed_or_is_not_the_one_that_runs_is_an_alarm(bac
     assert "no backup is scheduled" in alarm(backed)
 
 
-def test_a_scheduler_that_hangs_or_is_gone_is_an_alarm(backed: Cli) -> None:
-    scheduler = scheduler_of(backed)
+def test_a_scheduler_that_hangs_is_an_alarm_and_one_that_is_killed_comes_back(backed: Cli) -> None:
+    (scheduler,) = schedulers(backed)
     scheduler.send_signal(signal.SIGSTOP)
     try:
         assert "backup is unhealthy: no answer" in alarm(backed)
     finally:
         scheduler.send_signal(signal.SIGCONT)
     assert backed.json("status")["state"] == "healthy"
+    scheduler.kill()
+    eventually(lambda: [each for each in schedulers(backed) if each.pid != scheduler.pid], "another scheduler")
+    eventually(lambda: backed.json("status", codes=(0, 3))["state"] == "healthy", "its answer")
 
 
 def test_snapshots_that_are_gone_are_an_alarm_whatever_mlflow_says(backed: Cli) -> None:
