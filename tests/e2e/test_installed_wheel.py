@@ -39,6 +39,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_stack_made_by_an_installed_wheel_comes_up_far_from_any_checkout(installed: Path, tmp_path: Path) -> None:
     folder = tmp_path / "far" / "away"
     folder.parent.mkdir()

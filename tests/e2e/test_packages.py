@@ -13,7 +13,7 @@ from support.tiny_wheel import MODULE, PACKAGE, make_wheelhouse
 
 from stackctl import process
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def model_server(cli: Cli) -> psutil.Process:
