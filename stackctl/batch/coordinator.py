@@ -317,7 +317,8 @@ class Coordinator:
             case "cancelled":
                 return Ended(status, INTERRUPTED, "The run was stopped.", runs.RESUME)
             case "threshold":
-                text = f"{counts.quarantined} images could not be upscaled: more than --error-threshold allows."
+                images = "1 image" if counts.quarantined == 1 else f"{counts.quarantined:,} images"
+                text = f"{images} could not be upscaled: more than --error-threshold allows."
                 return Ended(status, 1, text, "Their reasons are in the report; what is done is kept.")
 
     def _incomplete(self) -> Ended:

@@ -83,18 +83,25 @@ def run(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try images again that were quarantined before.")
     ] = False,
-    suffix: Annotated[str, typer.Option(help="Results are called NAME_SUFFIX.")] = "_out",
+    suffix: Annotated[str, typer.Option(metavar="TEXT", help="Results are called NAME_SUFFIX.")] = "_out",
     image_format: Annotated[
         ResultFormat,
         typer.Option(
-            "--format", help="Format of the results; auto: that of the input.", envvar="STACKCTL_BATCH_RUN_FORMAT"
+            "--format",
+            metavar="FORMAT",
+            help="png, jpeg, webp, tiff or bmp; auto: that of the input.",
+            envvar="STACKCTL_BATCH_RUN_FORMAT",
         ),
     ] = ResultFormat.AUTO,
     outscale: Annotated[
-        float, typer.Option("-s", "--outscale", min=0, help="Final scale; 0: the network's own.")
+        float, typer.Option("-s", "--outscale", metavar="N", min=0, help="Final scale; 0: the network's own.")
     ] = 0.0,
-    tile: Annotated[int, typer.Option("-t", "--tile", min=0, help="Side of a tile in pixels; 0: chosen.")] = 0,
-    precision: Annotated[Precision, typer.Option(help="auto: bf16 where it was found good enough.")] = Precision.AUTO,
+    tile: Annotated[
+        int, typer.Option("-t", "--tile", metavar="N", min=0, help="Side of a tile in pixels; 0: chosen.")
+    ] = 0,
+    precision: Annotated[
+        Precision, typer.Option(metavar="auto|fp32|bf16", help="auto: bf16 where it was found good enough.")
+    ] = Precision.AUTO,
     watch: Annotated[bool, typer.Option("--watch", help="Go on with what arrives, until stopped.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; do nothing.")] = False,
     detach: Annotated[
@@ -104,16 +111,23 @@ def run(
         bool, typer.Option("--local", help="Worker processes of this run's own, no scheduler and no worker service.")
     ] = False,
     image_timeout: Annotated[
-        float | None, typer.Option(min=1, help="Seconds that one image may take.", show_default=False)
+        float | None, typer.Option(metavar="SECONDS", min=1, help="Longest time for one image.", show_default=False)
     ] = None,
     wait: Annotated[
         float | None,
-        typer.Option(min=0, help="Seconds that a full disk or a store that is gone is waited for.", show_default=False),
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            help="How long a full disk or a store that is gone is waited for.",
+            show_default=False,
+        ),
     ] = None,
     experiment: Annotated[
         str,
         typer.Option(
-            help="MLflow's experiment.", envvar=["STACKCTL_BATCH_RUN_EXPERIMENT", "AE_MLFLOW_EXPERIMENT_NAME"]
+            metavar="NAME",
+            help="MLflow's experiment.",
+            envvar=["STACKCTL_BATCH_RUN_EXPERIMENT", "AE_MLFLOW_EXPERIMENT_NAME"],
         ),
     ] = "batch",
     dashboard: Annotated[bool, typer.Option("--dashboard", help="Show Dask's dashboard, on loopback.")] = False,

@@ -34,7 +34,10 @@ RunWord = Annotated[
     ),
 ]
 Style = Annotated[
-    ProgressStyle, typer.Option("--progress", help="auto: a bar on a terminal, lines elsewhere; json: every event.")
+    ProgressStyle,
+    typer.Option(
+        "--progress", metavar="auto|plain|json", help="auto: a bar on a terminal, lines elsewhere; json: every event."
+    ),
 ]
 
 

@@ -23,8 +23,8 @@ Model = Annotated[
     typer.Option(
         "-m",
         "--model",
-        metavar="NAME[@ALIAS|/VERSION]",
-        help="Default: the stack's model in Production.",
+        metavar="MODEL",
+        help="NAME, NAME@ALIAS or NAME/VERSION (default: the stack's model in Production).",
         autocompletion=complete_batch_models,
     ),
 ]
