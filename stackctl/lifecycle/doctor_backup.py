@@ -11,6 +11,7 @@ from stackctl.lifecycle import open_restore
 from stackctl.lifecycle.backup import schedule_report
 from stackctl.lifecycle.backup_status import read_freshness
 from stackctl.lifecycle.doctor import Check
+from stackctl.lifecycle.doctor_readable import readable_checks
 from stackctl.stack import Stack
 
 NEEDED_FILES = {"rsync": ("backup_ssh_key", "backup_known_hosts"), "restic": ("restic_password",)}
@@ -22,6 +23,7 @@ def backup_checks(stack: Stack, engine: Engine) -> list[Check]:
     unfinished = open_restore.sentence(stack)
     return [
         *([Check("restore", "failed", unfinished, "stackctl restore")] if unfinished else []),
+        *readable_checks(stack, engine),
         _age(stack, engine, running=running),
         _schedule(stack, running=running),
         _copies(stack),
