@@ -81,6 +81,8 @@ def verify(
                 raise
             events("note", text=error.message)
             continue
+        if not verdict.ok and (late := untold.retract(repository, place.stack, datetime.now(UTC))):
+            events("warning", text=late)
         _tell(place, repository, snapshot, None if verdict.ok else "; ".join(verdict.problems[:5]), events)
         shared = f"shares what is damaged with {snapshot.id}"
         for other in (each for each in repository.snapshots() if each.id in verdict.also):

@@ -100,6 +100,8 @@ def _taken(
         **{name: float(snapshot.header[name]) for name in ("files", "bytes", "new_bytes") if name in snapshot.header},
     }
     problem = "; ".join(verdict.problems[:5]) if not verdict.ok else None
+    if problem:
+        _warn(events, untold.retract(repository, stack, began))
     told = Told(began, "backup", "damaged" if problem else "verified", snapshot.id, snapshot.at, problem)
     _warn(events, untold.tell(repository, stack, told, figures))
     hooks("told")

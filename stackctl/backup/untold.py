@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from stackctl.stack import Stack
 FILE = "untold.json"
 LOCK = "untold.lock"
 _MOST = 100
+MOMENT = timedelta(milliseconds=1)
+"""The least by which MLflow tells two moments apart."""
 
 
 def tell(repository: Repository, stack: Stack, told: Told, figures: Mapping[str, float] | None = None) -> str | None:
@@ -66,6 +68,29 @@ def remind(repository: Repository, stack: Stack) -> str | None:
         if found is not None and said.get(snapshot.id) != found:
             why = "known before a restore" if found == "damaged" else None
             told = Told(datetime.now(UTC), "verify", found, snapshot.id, snapshot.at, why)
+            if problem := tell(repository, stack, told):
+                return problem
+    return None
+
+
+def retract(repository: Repository, stack: Stack, at: datetime) -> str | None:
+    """Take back from MLflow that snapshots are verified which are not there any more; return why that failed, or None.
+
+    Retention deletes older ones than the newest verified one: these would count again once that turns out to be
+    damaged, which is told with the moment ``at``.
+    """
+    rest = Rest(stack.endpoints.mlflow, stack.mlflow_token())
+    try:
+        known = fetch(rest, stack.name)
+    except StackctlError as error:
+        return f"MLflow still counts on snapshots that were deleted: {error.message}"
+    finally:
+        rest.close()
+    there = {snapshot.id for snapshot in repository.snapshots()}
+    said = {told.snapshot: told for told in reversed(known.told) if told.outcome in {"verified", "damaged"}}
+    for identity, before in said.items():
+        if identity not in there and before.outcome == "verified":
+            told = Told(at - MOMENT, "verify", "damaged", identity, before.taken_at, "it was deleted")
             if problem := tell(repository, stack, told):
                 return problem
     return None

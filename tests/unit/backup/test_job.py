@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 from support.backups import Backed
 from support.stack_runs import MemoryRuns
 
-from stackctl.backup import pings, untold
+from stackctl.backup import freshness, pings, untold
 from stackctl.backup.ask import _parsed, answer
 from stackctl.backup.events import Hooks, nothing
 from stackctl.backup.job import Outcome, run
@@ -284,6 +284,20 @@ def test_the_repository_answers_what_there_is_and_whether_it_is_right(scene: Sce
     assert "photo.png" in verdict["snapshots"][0]["problems"][0]
     assert scene.mlflow.tags()["stackctl.backup.outcome"] == "damaged"
     assert scene.ask("list")["snapshots"][0]["damaged"] == ["data/inbound/photo.png"]
+
+
+def test_once_all_that_is_left_is_damaged_no_deleted_snapshot_counts_as_verified(scene: Scene) -> None:
+    scene.settings = {"keep_last": 1, "keep_daily": 0, "keep_weekly": 0, "keep_monthly": 0}
+    scene.backup()
+    left = str(scene.backup().snapshot)
+    assert [each.id for each in scene.backed.repository.snapshots()] == [left]
+    file = scene.backed.repository.find(left).folder / "data" / "inbound" / "photo.png"
+    file.chmod(0o600)
+    file.write_bytes(b"a phot0")
+    assert not scene.ask("verify")["ok"]
+    found = freshness.read(scene.mlflow.rest(), "mine", timedelta(days=8), datetime.now(UTC) + timedelta(days=9))
+    assert (found.newest_verified, found.problem) == (None, "there is no verified backup")
+    assert str(found.note).startswith(f"the snapshot {left} is damaged")
 
 
 def test_a_wrong_clock_never_costs_a_snapshot(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
