@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Build container images on this machine, and move them between machines.")
 
-Names = Annotated[
-    list[str] | None, typer.Argument(metavar="IMAGE", help="Images; none: all that the stack can start.")
-]
+Names = Annotated[list[str] | None, typer.Argument(metavar="IMAGE", help="Images; none: all that the stack can start.")]
 
 
 def _stack_if_any(screen: Terminal) -> Stack | None:
