@@ -87,6 +87,27 @@ def test_inbound_goes_through_the_buckets_and_results_and_reasons_come_back(cli:
     assert {Path(key).name.partition(".")[0] for key in digests(cli, "given-up")} == {"broken"}
 
 
+def test_any_folder_passes_through_the_store_and_leaves_nothing_there(
+    cli: Cli, calm: dict[str, str], tmp_path: Path
+) -> None:
+    photos, large = tmp_path / "photos", tmp_path / "large"
+    photos.mkdir()
+    for number in range(3):
+        (photos / f"{number}.png").write_bytes(encode(noise(20, 20, seed=number)))
+    command = ("batch", "run", "-i", photos, "-o", large)
+    assert cli.json(*command, "--dry-run")["pending"] == 3
+    report = cli.json(*command)
+    assert (report["done"], report["input"], report["output"]) == (3, str(photos), str(large))
+    assert len(list(large.iterdir())) == 3
+    assert not digests(cli, "inbound", ".host")
+    assert not digests(cli, "outbound", ".host")
+    (large / "1_out.png").unlink()
+    report = cli.json(*command)
+    assert (report["done"], report["skipped"]) == (1, 2)
+    assert len(list(large.iterdir())) == 3
+    assert not digests(cli, "inbound", ".host")
+
+
 def test_a_worker_the_scheduler_and_the_coordinator_die_and_the_results_are_those_of_a_calm_run(
     cli: Cli, calm: dict[str, str]
 ) -> None:
