@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.local_stack import make_local_stack, write_settings
+from support.ports import free_port
 
 from stackctl.engines.local import LocalEngine
 from stackctl.engines.local_lock import held
@@ -91,7 +92,7 @@ def test_a_changed_port_changes_the_fingerprint_and_the_same_settings_do_not(sta
 
     before = current()
     assert current() == before
-    ports = {**stack.settings.ports.model_dump(), "mlflow": stack.settings.ports.mlflow + 1}
+    ports = {**stack.settings.ports.model_dump(), "mlflow": free_port()}
     write_settings(stack.home, name="tested", engine="local", store={"kind": "folder"}, ports=ports)
     changed = current()
     assert changed != before
