@@ -117,7 +117,7 @@ def _restore(
     which = str(planned["id"]) if snapshot is None or "/" not in snapshot else snapshot
     if planned["revision"]:
         phases.run("schema", lambda: _refuse_newer(engine, planned["revision"]))
-    secrets = restore_secrets.opened(engine, which, identity) if identity is not None else {}
+    secrets = restore_secrets.opened(engine, which, planned["secrets"], identity) if identity is not None else {}
     open_restore.begin(stack, planned["id"], only, word=which)
     phases.run("stop", lambda: _stop_writers(stack, engine, progress))
     migration.forget(stack)

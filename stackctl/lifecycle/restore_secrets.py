@@ -18,7 +18,7 @@ from typing import Any
 from stackctl.backup.manifest import HEADER
 from stackctl.backup.secrets import FILE, decrypt
 from stackctl.engines import Engine
-from stackctl.errors import StackctlError, UsageError
+from stackctl.errors import UsageError
 from stackctl.scaffold.secret_files import FILE_MODE, FOLDER_MODE
 from stackctl.stack import Stack
 
@@ -44,19 +44,17 @@ def read_identity(file: Path) -> str:
         ) from error
 
 
-def opened(engine: Engine, snapshot: str, identity: str) -> dict[str, bytes]:
-    """Return the secrets of one of an engine's snapshots: name to content.
+def opened(engine: Engine, snapshot: str, part: Mapping[str, Any], identity: str) -> dict[str, bytes]:
+    """Return the secrets of one of an engine's snapshots, of which the manifest says ``part``: name to content.
 
     Raises:
         UsageError: it holds none, or this identity does not open them.
         MissingPrerequisite: this machine lacks what opens them.
     """
+    if not part.get("included"):
+        raise UsageError(f"The snapshot {snapshot} holds no secrets.", _HOW_TO_HAVE)
     with tempfile.TemporaryDirectory(prefix="stackctl-secrets-") as scratch:
-        try:
-            folder = engine.snapshot_out(snapshot, Path(scratch), (HEADER, FILE))
-        except StackctlError as error:
-            raise UsageError(f"The secrets of {snapshot} cannot be had: {error.message}", _HOW_TO_HAVE) from error
-        return opened_in(folder, identity)
+        return opened_in(engine.snapshot_out(snapshot, Path(scratch), (HEADER, FILE)), identity)
 
 
 def opened_in(snapshot: Path, identity: str) -> dict[str, bytes]:

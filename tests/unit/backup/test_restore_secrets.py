@@ -91,13 +91,13 @@ def test_without_an_identity_they_stay_closed_and_with_a_wrong_one_nothing_is_wr
 def test_a_snapshot_that_holds_none_says_so(tmp_path: Path, identity: Any) -> None:
     without = scene(tmp_path / "one")
     with pytest.raises(UsageError, match="holds no secrets") as raised:
-        restore_secrets.opened(ENGINE, str(without.snapshot.folder), str(identity))
+        restore_secrets.opened(ENGINE, str(without.snapshot.folder), {"included": False}, str(identity))
     assert "backup.encrypt_to" in str(raised.value.hint)
 
 
 def test_a_stack_gets_them_except_for_its_own_stores_and_gives_them_back(sealed: Scene, identity: Any) -> None:
     stack, folder = sealed.live.stack, sealed.live.folder / "secrets"
-    values = restore_secrets.opened(ENGINE, str(sealed.snapshot.folder), str(identity))
+    values = restore_secrets.opened(ENGINE, str(sealed.snapshot.folder), {"included": True}, str(identity))
     for _ in range(2):  # interrupted, and called again
         assert restore_secrets.put(stack, values, AT) == ["backup_ssh_key", "webhook_key"]
     assert secrets_of(folder) == {**NEW, "webhook_key": "old key", "backup_ssh_key": "a person's"}
@@ -122,7 +122,7 @@ def test_of_secrets_that_came_from_the_snapshot_nobody_is_warned(sealed: Scene, 
     stack = sealed.live.stack
     for name in ("demo_secret_key", "webhook_key"):
         os.utime(stack.home / "secrets" / name, (0, 0))
-    values = restore_secrets.opened(ENGINE, str(sealed.snapshot.folder), str(identity))
+    values = restore_secrets.opened(ENGINE, str(sealed.snapshot.folder), {"included": True}, str(identity))
     restore_secrets.put(stack, values, AT)
     restore_secrets.forget_kept(stack)
     assert restore_secrets.warnings(stack, "ID", AT, {"included": True}) == []
