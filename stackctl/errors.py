@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+INTERRUPTED = 130
+"""Exit code of what a person ended: 128 and the number of the signal, as shells have it."""
+
 
 class StackctlError(Exception):
     """Something failed in a way that a person can understand and act on.

@@ -23,7 +23,7 @@ from stackctl.batch import runs
 from stackctl.batch.events import FILE as EVENTS
 from stackctl.batch.events import EventLog
 from stackctl.batch.order import NOOP, Order
-from stackctl.errors import StackctlError, UsageError
+from stackctl.errors import INTERRUPTED, StackctlError, UsageError
 
 if TYPE_CHECKING:
     from stackctl.batch.cluster import Cluster
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from stackctl.store.places import Place
 
 Done = TypeVar("Done")
-INTERRUPTED = 130
 POLL_SECONDS = 2.0
 DELIVERY_SECONDS = 10.0
 MOST_TOLD, MOST_KEPT = 20, 500

@@ -13,8 +13,8 @@ import typer
 from stackctl.cli.batch_progress import ProgressStyle, counted, preparing, watch
 from stackctl.cli.batch_tables import plan_table, print_report, runs_table, state_table
 from stackctl.cli.completion import complete_runs
-from stackctl.cli.main import INTERRUPTED
 from stackctl.cli.output import Terminal, print_error, print_json, terminal
+from stackctl.errors import INTERRUPTED
 
 if TYPE_CHECKING:
     from stackctl.batch.runs import Run, RunState

@@ -13,9 +13,8 @@ from typing import NoReturn
 import typer
 
 from stackctl.cli.output import print_error
-from stackctl.errors import StackctlError
+from stackctl.errors import INTERRUPTED, StackctlError
 
-INTERRUPTED = 130
 TRUE = {"1", "true", "t", "yes", "y", "on"}
 
 

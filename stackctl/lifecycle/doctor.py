@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 
 from stackctl.engines import Engine
 from stackctl.errors import StackctlError
+from stackctl.lifecycle.doctor_backup import backup_checks
+from stackctl.lifecycle.doctor_check import Check
 from stackctl.lifecycle.preflight import LEAST_FREE_DISK, port_problems
 from stackctl.process import run
 from stackctl.scaffold.secret_files import missing
@@ -19,21 +19,9 @@ LEAST_MEMORY = 2 * 1024**3
 """Bytes of available memory that all services and one upscaled photo need."""
 
 
-@dataclass(frozen=True)
-class Check:
-    """The outcome of one check."""
-
-    name: str
-    outcome: Literal["ok", "warning", "failed"]
-    detail: str
-    fix: str | None = None
-
-
 def doctor(stack: Stack, engine: Engine) -> list[Check]:
     """Run every check; none of them changes anything."""
     checks: tuple[Callable[[Stack, Engine], Check], ...] = (_engine, _images, _ports, _disk_and_memory, _secrets)
-    from stackctl.lifecycle.doctor_backup import backup_checks
-
     return [*(_guarded(check, stack, engine) for check in checks), *backup_checks(stack, engine)]
 
 

@@ -10,7 +10,7 @@ from stackctl.errors import MissingPrerequisite, StackctlError
 from stackctl.lifecycle import open_restore
 from stackctl.lifecycle.backup import schedule_report
 from stackctl.lifecycle.backup_status import read_freshness
-from stackctl.lifecycle.doctor import Check
+from stackctl.lifecycle.doctor_check import Check
 from stackctl.lifecycle.doctor_readable import readable_checks
 from stackctl.stack import Stack
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from stackctl.backup.sources import STACK_FILES
 from stackctl.engines import Engine
-from stackctl.lifecycle.doctor import Check
+from stackctl.lifecycle.doctor_check import Check
 from stackctl.stack import Stack
 
 CONTAINER = 1000

@@ -16,7 +16,7 @@ from types import FrameType
 
 import uvicorn
 
-from stackctl.errors import StackctlError
+from stackctl.errors import INTERRUPTED, StackctlError
 from stackctl.serving.app import ModelServer
 from stackctl.serving.events import event
 from stackctl.serving.settings import ServingSettings
@@ -26,7 +26,6 @@ LONGEST_SOCKET_FOLDER = 70  # a Unix socket's path has at most 107 bytes
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
 MIB = 1024 * 1024
 KEEP_ALIVE_SECONDS = 65
-INTERRUPTED = 130
 
 
 def main() -> int:
