@@ -325,9 +325,16 @@ def _end_of_dead(run: Run) -> dict[str, Any]:
 
 
 def _may_start(run: Run, started: Callable[[], bool] | None) -> bool:
-    if (run.folder / "lock").exists() or (datetime.now(UTC) - run.created).total_seconds() > START_SECONDS:
+    if (run.folder / "lock").exists() or time.time() - _ready_at(run) > START_SECONDS:
         return False
     return started is None or started()
+
+
+def _ready_at(run: Run) -> float:
+    """Return when a run was ready to start: to bring its images may have taken long."""
+    with contextlib.suppress(OSError):
+        return (run.folder / "order.json").stat().st_mtime
+    return run.created.timestamp()
 
 
 def _locked(file: Path) -> bool:

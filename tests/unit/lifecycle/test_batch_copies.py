@@ -181,6 +181,7 @@ def test_copies_that_another_run_needs_stay(scene: Scene, live: Callable[[Run], 
     scene.results.mkdir()
     run = killed(scene)
     other = scene.runs.create()
+    other = Run(other.folder.rename(other.folder.with_name(f"20261120-080501-{other.id[-4:]}")))  # brought images long
     order = json.loads((run.folder / "order.json").read_text())
     (other.folder / "order.json").write_text(json.dumps({**order, "output": "/elsewhere"}))
     held = live(other)
