@@ -47,6 +47,8 @@ def explain(error: Exception) -> Fault:
     if isinstance(error, MemoryError):
         return Fault(OUT_OF_MEMORY, "There is not enough memory for it.")
     text = str(getattr(error, "message", "") or error) or type(error).__name__
+    if isinstance(error.__cause__, MemoryError):  # as imaging says it
+        return Fault(OUT_OF_MEMORY, text)
     code = getattr(error, "code", None)
     return Fault(code if isinstance(code, str) else INTERNAL, text)
 

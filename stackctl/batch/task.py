@@ -279,7 +279,9 @@ class Workbench:
             result = self._ask(self._output, partial(self._output.read, known.output))
             if hashlib.sha256(result).hexdigest() != known.output_digest:
                 return None
-        except NotFound:
+        except TRANSIENT:
+            raise
+        except StackctlError:  # gone, or not to be read: it is made anew
             return None
         return Outcome(
             image.name,

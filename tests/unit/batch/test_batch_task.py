@@ -18,7 +18,8 @@ from stackctl.batch.order import Order, OrderedModel, OrderedSecurity
 from stackctl.batch.plan import ImageTask, Known
 from stackctl.batch.task import Job, Outcome, Upscaled, Workbench, unscaled
 from stackctl.checkpoints.networks import prepare
-from stackctl.errors import UsageError
+from stackctl.errors import StackctlError, UsageError
+from stackctl.imaging import ImageTooLarge
 from stackctl.store.errors import CannotWrite, NoSpace, StoreGone
 from stackctl.store.files import Files
 from stackctl.store.places import Listed
@@ -61,12 +62,25 @@ def test_a_result_is_left_as_it_is_where_only_stamps_have_changed(tmp_path: Path
     assert bench.one(image).output_digest == digest(b"another")
 
 
+def test_a_result_on_hand_that_cannot_be_read_is_made_anew(tmp_path: Path, order: Order) -> None:
+    class Secret(Files):
+        def read(self, name: str) -> bytes:
+            raise StackctlError(f"{name} cannot be read: Permission denied.")
+
+    (tmp_path / "out" / "a_out.png").write_bytes(b"result")
+    bench = Workbench(order, unscaled, (Files(tmp_path / "in"), Secret(tmp_path / "out"), Files(tmp_path / "bad")))
+    known = Known(digest(b"data"), "a_out.png", digest(b"result"))
+    assert bench.one(task(tmp_path, "a.png", known=known)).status == "done"
+
+
 def test_what_fails_once_and_is_not_the_images_fault_costs_no_image(tmp_path: Path, order: Order) -> None:
     asked: list[str] = []
 
     def upscale(image: ImageTask, data: bytes) -> Upscaled:
         asked.append(image.name)
         if image.name == "never.png" or asked.count(image.name) == 1:
+            if image.name == "larger.png":
+                raise ImageTooLarge("There is not enough memory.") from MemoryError()
             raise MemoryError if image.name == "large.png" else RuntimeError("The network could not be compiled.")
         return Upscaled(data, "png", 1, 1)
 
@@ -74,9 +88,10 @@ def test_what_fails_once_and_is_not_the_images_fault_costs_no_image(tmp_path: Pa
     bench = Workbench(order, upscale, (first, second, third))
     assert bench.one(task(tmp_path, "a.png")).status == "done"
     assert bench.one(task(tmp_path, "large.png")).status == "done"
+    assert bench.one(task(tmp_path, "larger.png")).status == "done"
     never = bench.one(task(tmp_path, "never.png"))
     assert (never.status, never.code) == ("quarantined", "internal")
-    assert asked == ["a.png", "a.png", "large.png", "large.png", "never.png", "never.png"]
+    assert asked == [name for name in ("a.png", "large.png", "larger.png", "never.png") for _ in range(2)]
 
 
 def test_an_image_that_was_removed_is_gone_and_not_in_quarantine(tmp_path: Path, bench: Workbench) -> None:
