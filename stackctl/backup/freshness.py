@@ -185,7 +185,7 @@ def judge(record: Record, max_age: timedelta, now: datetime) -> Freshness:
     drill = next((told for told in record.told if told.kind == "drill"), None)
     if drill is not None and drill.outcome == "failed":
         note = f"the restore drill of {_spoken(drill.at)} failed: {_first_line(drill.error)}"
-    spoilt = next((told for told in record.told if told.outcome in {"verified", "damaged"}), None)
+    spoilt = next((told for told in record.told if _on_files(told)), None)
     if spoilt is not None and spoilt.outcome == "damaged":
         note = f"the snapshot {spoilt.snapshot} is damaged: {(spoilt.error or 'see `stackctl backup verify`')[:200]}"
     if last is not None and last.outcome == "failed":
@@ -215,12 +215,17 @@ def newest_verified(told: Sequence[Told], now: datetime) -> Told | None:
     spoken: set[str] = set()
     found: list[Told] = []
     for each in told:
-        if each.snapshot is None or each.snapshot in spoken or each.outcome not in {"verified", "damaged"}:
+        if each.snapshot is None or each.snapshot in spoken or not _on_files(each):
             continue
         spoken.add(each.snapshot)
         if each.outcome == "verified" and each.taken_at is not None and each.taken_at <= now + SLACK:
             found.append(each)
     return max(found, key=lambda each: each.taken_at or each.at, default=None)
+
+
+def _on_files(told: Told) -> bool:
+    """Return whether this is a word on every file of a snapshot: a drill reads no more than what it restores."""
+    return told.kind != "drill" and told.outcome in {"verified", "damaged"}
 
 
 def _verdict(known: Freshness, max_age: timedelta, now: datetime) -> tuple[str | None, str | None]:

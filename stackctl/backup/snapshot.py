@@ -301,7 +301,9 @@ def _base(repository: Repository) -> Snapshot | None:
     """Return the newest snapshot whose manifest is what was written."""
     for snapshot in reversed(repository.snapshots()):
         with contextlib.suppress(StackctlError, OSError):
-            if sha256_of(snapshot.folder / FILE) == snapshot.header.get("manifest") and snapshot.manifest:
+            digest = snapshot.header.get("manifest")
+            written = repository.marks.recorded(snapshot.id) in {None, digest}
+            if written and sha256_of(snapshot.folder / FILE) == digest and snapshot.manifest:
                 return snapshot
     return None
 

@@ -151,7 +151,12 @@ def verify(
     read = 0
     if deep:
         right = {path: entry for path, entry in manifest.files.items() if path not in wrong}
-        unread = {path: entry for path, entry in right.items() if not (proven and _shared(path, found, proven))}
+        known = _digests(proven) if proven else {}
+        unread = {
+            path: entry
+            for path, entry in right.items()
+            if not (proven and known.get(path) == entry and _shared(path, found, proven))
+        }
         changed, read = _when_read(snapshot.folder, unread, events)
         wrong.update(changed)
     problems += [f"{path} {what}" for path, what in wrong.items()]
@@ -197,6 +202,14 @@ def _odd(folder: Path, path: str, status: os.stat_result, manifest: Manifest) ->
     if not stat.S_ISREG(status.st_mode):
         return "is no file any more."
     return None if status.st_size == entry.size else f"has {status.st_size} bytes, not {entry.size}."
+
+
+def _digests(snapshot: Snapshot) -> Mapping[str, Entry]:
+    """Return what a snapshot's manifest says of its files; nothing where that is damaged."""
+    try:
+        return snapshot.manifest.files
+    except StackctlError:
+        return {}
 
 
 def _shared(path: str, found: Mapping[str, os.stat_result], other: Snapshot) -> bool:

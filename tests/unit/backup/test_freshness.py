@@ -91,6 +91,16 @@ def test_a_snapshot_found_damaged_later_counts_no_more_until_it_is_found_right(m
     assert asked(mlflow, repaired).newest_verified == two.at
 
 
+def test_a_drill_makes_no_damaged_snapshot_right_again(mlflow: MemoryRuns) -> None:
+    taken = backup(ago(days=2))
+    spoilt = Told(ago(days=1), "verify", "damaged", taken.snapshot, taken.taken_at, "stack/compose.yaml is missing.")
+    found = asked(
+        mlflow, taken, spoilt, Told(NOW, "drill", "verified", taken.snapshot, taken.taken_at), since=ago(days=9)
+    )
+    assert (found.newest_verified, found.problem) == (None, "there is no verified backup")
+    assert "stack/compose.yaml" in str(found.note)
+
+
 def test_a_snapshot_dated_in_the_future_proves_nothing(mlflow: MemoryRuns) -> None:
     found = asked(mlflow, backup(ago(days=9)), backup(NOW + timedelta(days=8)))
     assert found.newest_verified == ago(days=9)

@@ -16,6 +16,7 @@ from stackctl.backup.repository import Snapshot
 from stackctl.backup.restore_places import find
 from stackctl.backup.verify import Verdict, check, check_new, verify
 
+PHOTO = "data/inbound/photo.png"
 LOG = f"objects/mlflow/0/{1:032x}/artifacts/log.txt"
 
 
@@ -82,6 +83,26 @@ def test_an_edited_manifest_is_named(snapshot: Snapshot, taken: Backed, *, keep_
         snapshot = Snapshot.load(snapshot.folder)
     verdict = verify(snapshot, recorded=taken.repository.marks.recorded(snapshot.id))
     assert "manifest.json" in verdict.damaged
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_manifest_that_was_edited_with_its_header_says_nothing_of_later_snapshots(
+    tmp_path: Path, *, recorded: bool
+) -> None:
+    import hashlib
+
+    backed = Backed(tmp_path)
+    backed.log_run(1)
+    read, edited = backed.take(), backed.take()
+    assert check_new(backed.repository, read).ok
+    _edit(edited.folder / "manifest.json", lambda manifest: manifest["files"][PHOTO].__setitem__(0, "0" * 64))  # type: ignore[index]
+    digest = hashlib.sha256((edited.folder / "manifest.json").read_bytes()).hexdigest()
+    _edit(edited.folder / "snapshot.json", lambda header: header.update(manifest=digest))
+    if recorded:  # then nothing gives it away but the bytes
+        backed.repository.marks.record(edited.id, digest)
+    found = check_new(backed.repository, later := backed.take())
+    assert found.damaged == ((PHOTO,) if recorded else ())
+    assert found.ok is verify(later).ok is not recorded
 
 
 def test_a_manifest_that_is_gone_or_no_manifest_is_named(snapshot: Snapshot) -> None:
