@@ -109,6 +109,7 @@ class Coordinator:
         Raises:
             StackctlError: the run failed; what is done stays done.
         """
+        from stackctl.batch import elsewhere
         from stackctl.batch.dask_cluster import check_scheduler
         from stackctl.batch.manifest import Manifest, file_of
         from stackctl.batch.output_hold import held
@@ -117,6 +118,8 @@ class Coordinator:
         if self._order.scheduler:
             check_scheduler(self._order.scheduler, self._order.security)
         self._check_options()
+        for why in elsewhere.left_behind(self._folder):
+            self._cannot_be_read(why)
         self._input, self._output, self._quarantine = open_places(self._order)
         self._file = file = file_of(self._batch_folder / "manifests", self._input.base(), self._output.base())
         file.parent.mkdir(parents=True, exist_ok=True)

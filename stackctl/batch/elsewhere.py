@@ -16,6 +16,7 @@ from stackctl.store.places import Listed
 
 INPUTS = "inputs-elsewhere.jsonl"
 RESULTS = "results-elsewhere.jsonl"
+BEHIND = "left-behind.json"
 
 
 def write(file: Path, images: Iterable[Listed]) -> None:
@@ -30,6 +31,19 @@ def read(file: Path) -> Iterator[Listed]:
     with contextlib.suppress(FileNotFoundError), file.open() as lines:
         for line in lines:
             yield Listed(*json.loads(line))
+
+
+def leave_behind(run_folder: Path, why: list[str]) -> None:
+    """Write down why images could not be brought for a run: it has not done what it was asked for then."""
+    if why:
+        (run_folder / BEHIND).write_text(json.dumps(why))
+
+
+def left_behind(run_folder: Path) -> list[str]:
+    """Return why images could not be brought for a run."""
+    with contextlib.suppress(FileNotFoundError):
+        return list(json.loads((run_folder / BEHIND).read_text()))
+    return []
 
 
 def joined(listed: Iterable[Listed], file: Path, *, first: bool = False) -> Iterator[Listed]:

@@ -116,10 +116,12 @@ class Carrier:
             settled.close()
 
     def _pull(self, route: Route, progress: Progress) -> None:
-        if route.pull:
-            pull(self._stack, route.output, route.pull, self._records, progress)
-        if route.pull_quarantine:
-            pull_quarantine(self._stack, route.quarantine, route.pull_quarantine)
+        try:
+            if route.pull:
+                pull(self._stack, route.output, route.pull, self._records, progress)
+        finally:
+            if route.pull_quarantine:
+                pull_quarantine(self._stack, route.quarantine, route.pull_quarantine)
 
 
 def bring_earlier(stack: Stack, runs: Runs, progress: Progress) -> None:

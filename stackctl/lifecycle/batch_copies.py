@@ -57,16 +57,18 @@ def bring_inputs(stack: Stack, order: Order, path: Route, run: Run, progress: Pr
         elsewhere.write(run.folder / elsewhere.RESULTS, _results_here(path.pull, path.output, records))
     if path.push is None:
         return
+    behind: list[str] = []
     if order.dry_run:
         elsewhere.write(run.folder / elsewhere.INPUTS, _inputs_here(path.push, path.input, records))
     elif not path.copies_inputs:
-        push(stack, path.push, path.input, records, progress)
+        push(stack, path.push, path.input, records, progress, behind=behind)
     else:
         here = partial(_inputs_here, path.push, path.input, records)
         with names_on_disk(_pending(stack, order, path, run, here())) as pending:
-            push(stack, path.push, path.input, records, progress, only=pending)
+            push(stack, path.push, path.input, records, progress, only=pending, behind=behind)
             done = (image for image in here() if image.stamp and not pending(image.name))
             elsewhere.write(run.folder / elsewhere.INPUTS, done)
+    elsewhere.leave_behind(run.folder, behind)
 
 
 def forget_copies(stack: Stack, run: Run, path: Route) -> bool:

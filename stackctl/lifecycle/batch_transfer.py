@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from stackctl.batch.listing import Settled
 from stackctl.errors import StackctlError
 from stackctl.lifecycle.batch_brought import Brought
-from stackctl.store.errors import NoSpace, StoreGone
+from stackctl.store.errors import NoSpace, NotFound, StoreGone
 from stackctl.store.files import Files
 from stackctl.store.places import HOST, Listed, Place, open_place
 
@@ -37,6 +37,7 @@ def push(
     *,
     settled: Settled | None = None,
     only: Callable[[str], bool] | None = None,
+    behind: list[str] | None = None,
 ) -> int:
     """Bring a folder's images that are new or changed into the store; return how many.
 
@@ -50,6 +51,7 @@ def push(
         progress: told what happens.
         settled: what earlier calls saw, where only those are brought that have not changed since the last one.
         only: tells by its name whether an image is needed there (default: all are).
+        behind: gets a sentence for each image that cannot be brought.
     """
     here = Files(folder)
     there = open_place(url, stack)
@@ -63,15 +65,28 @@ def push(
         # copies of what is done are gone from there: while a run watches, what was brought before is not missing
         missing = not (stands_for and settled)
         where = "the object store" if stands_for else there.url
-        return _bring(here, there, images, brought, folder.name, progress, where, missing=missing)
+        left: list[str] = [] if behind is None else behind
+        return _bring(here, there, images, brought, folder.name, progress, where, left, missing=missing)
 
 
 def pull(stack: Stack, url: str, folder: Path, records: Path, progress: Progress) -> int:
-    """Bring the results that are new or changed, or gone from the folder, out of the store; return how many."""
+    """Bring the results that are new or changed, or gone from the folder, out of the store; return how many.
+
+    Raises:
+        StackctlError: some of them, or all, cannot be brought; those that can are.
+    """
     there = open_place(url, stack)
-    folder.mkdir(parents=True, exist_ok=True)
+    behind: list[str] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StackctlError(f"{folder} cannot be made: {error.strerror}.") from error
     with Brought(records, url, str(folder)) as brought:
-        return _bring(there, Files(folder), there.list(), brought, folder.name, progress, str(folder), known=False)
+        here = Files(folder)
+        count = _bring(there, here, there.list(), brought, folder.name, progress, str(folder), behind, known=False)
+    if behind:
+        raise StackctlError(behind[0] + (f" So it is with {len(behind) - 1} more." if len(behind) > 1 else ""))
+    return count
 
 
 def pull_quarantine(stack: Stack, url: str, folder: Path) -> None:
@@ -123,13 +138,14 @@ def _bring(
     subject: str,
     tell: Progress,
     where: str,
+    behind: list[str],
     *,
     missing: bool = True,
     known: bool = True,
 ) -> int:
     """Bring images that were not brought as they are now, and with ``missing`` those that are gone from the target.
 
-    With ``known`` it is also told how many were there already.
+    With ``known`` it is also told how many were there already. ``behind`` gets a sentence for each that stays behind.
     """
     count = kept = 0
     told = time.monotonic()
@@ -145,8 +161,11 @@ def _bring(
             done: list[tuple[Listed, str]] = []
             try:
                 for image, outcome in zip(wanted, outcomes, strict=True):
+                    if outcome is None:
+                        continue
                     if outcome.fault:
-                        tell(f"! {subject}", f"{source.full(image.name)} stays behind: {outcome.fault}")
+                        behind.append(f"{source.full(image.name)} stays behind: {outcome.fault}")
+                        tell(f"! {subject}", behind[-1])
                         continue
                     count += outcome.written
                     done.append((image, outcome.stamp))
@@ -176,13 +195,15 @@ def _stamps(place: Place) -> Iterator[Callable[[str], str | None]]:
         yield stamp
 
 
-def _bring_one(source: Place, target: Place, image: Listed, stamp: str | None) -> _Outcome:
-    """Copy one image, unless it is there already; what is its own fault is told of."""
+def _bring_one(source: Place, target: Place, image: Listed, stamp: str | None) -> _Outcome | None:
+    """Copy one image, unless it is there already; what is its own fault is told of. One that is gone is None."""
     try:
         data = source.read(image.name)
         if stamp == hashlib.md5(data, usedforsecurity=False).hexdigest():  # an object's ETag, as a rule
             return _Outcome(stamp=stamp)
         return _Outcome(True, target.write(image.name, data).stamp)
+    except NotFound:
+        return None
     except (StoreGone, NoSpace):
         raise
     except (StackctlError, UnicodeError) as error:

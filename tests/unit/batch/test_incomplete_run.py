@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from stackctl.batch import elsewhere
 from stackctl.batch.coordinator import Coordinator, Ended
 from stackctl.batch.events import EventLog, read
 from stackctl.batch.order import Order, OrderedModel
@@ -17,7 +18,7 @@ from stackctl.batch.order import Order, OrderedModel
 def dry_run(folder: Path) -> tuple[Ended, list[dict[str, Any]]]:
     """Do a dry run between two folders."""
     run = folder / "batch" / "runs" / "run"
-    run.mkdir(parents=True)
+    run.mkdir(parents=True, exist_ok=True)
     first, second, third = (str(folder / part) for part in ("in", "out", "bad"))
     order = Order("run", "now", first, second, third, OrderedModel("m", "1", "sha256:aa"), dry_run=True)
     events = EventLog(run / "events.jsonl")
@@ -47,3 +48,12 @@ def test_a_folder_that_cannot_be_read_is_named_and_the_run_is_no_success(
     assert {"event": "note", "text": f"Not looked at: {why}"}.items() <= events[0].items()
     [begun] = [event for event in events if event["event"] == "begin"]
     assert begun["total"] == begun["pending"] == 2
+
+
+def test_an_image_that_could_not_be_brought_is_named_and_the_run_is_no_success(tmp_path: Path) -> None:
+    for part in ("in", "out", "bad", "batch/runs/run"):
+        (tmp_path / part).mkdir(parents=True)
+    elsewhere.leave_behind(tmp_path / "batch" / "runs" / "run", ["a.png stays behind."])
+    ended, events = dry_run(tmp_path)
+    assert (ended.status, ended.exit) == ("incomplete", 1)
+    assert events[0]["text"] == "Not looked at: a.png stays behind."

@@ -16,6 +16,7 @@ from stackctl.batch import alone, elsewhere
 from stackctl.batch.listing import Settled
 from stackctl.batch.order import Order, OrderedModel
 from stackctl.batch.runs import COPIES, Run, Runs, hold
+from stackctl.errors import StackctlError
 from stackctl.lifecycle.batch_carrier import Carrier, bring_earlier, remember_route
 from stackctl.lifecycle.batch_copies import bring_inputs
 from stackctl.lifecycle.batch_places import Route
@@ -166,6 +167,25 @@ def test_what_a_killed_run_left_in_the_store_is_brought_and_deleted_by_the_next_
     assert sorted(contents(scene.results)) == ["a_out.png", "c_out.png"]
     assert scene.in_store() == []
     assert not (run.folder / COPIES).exists()
+
+
+def test_a_result_that_its_folder_does_not_take_stays_in_the_store_and_fails_whoever_brings_it(scene: Scene) -> None:
+    run = killed(scene)
+    (scene.results / "a_out.png").mkdir(parents=True)
+    with pytest.raises(StackctlError, match=r"The results lie in .*a_out.png stays behind"):
+        Carrier(scene.stack, run).rest(silent)
+    assert "out/a_out.png" in scene.in_store()
+    assert (scene.results / "c_out.png").is_file()
+    (scene.results / "a_out.png").rmdir()
+    bring_earlier(scene.stack, scene.runs, silent)
+    assert (scene.results / "a_out.png").is_file()
+    assert scene.in_store() == []
+
+
+def test_an_image_that_cannot_be_brought_is_told_to_its_run(scene: Scene) -> None:
+    (scene.photos / "loop.png").symlink_to("loop.png")
+    (why,) = elsewhere.left_behind(scene.begin().folder)
+    assert "loop.png stays behind" in why
 
 
 def test_results_stay_in_the_store_while_their_folder_is_not_there(scene: Scene) -> None:
