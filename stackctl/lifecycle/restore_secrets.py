@@ -27,6 +27,8 @@ OWN = frozenset({"store_root_user", "store_root_password", "s3_credentials"})
 TELLING = ("webhook_key", "demo_secret_key")
 """Secrets that every stack has, and that other things were made with."""
 PRIVATE = 0o600
+WHOLE = ".whole"
+"""File beside the replaced secrets that says that all of the snapshot's are in place."""
 
 
 def read_identity(file: Path) -> str:
@@ -67,25 +69,30 @@ def opened_in(snapshot: Path, identity: str) -> dict[str, bytes]:
 def put(stack: Stack, values: Mapping[str, bytes], at: str) -> list[str]:
     """Make these the stack's secrets, as old as their snapshot, and return their names; nothing may run.
 
-    Those of the stack's own store stay as they are.
+    Those of the stack's own store stay as they are. Without any, what an interrupted attempt put in part is taken back.
     """
     folder, kept = stack.home / "secrets", _kept(stack)
+    if not values:
+        if not (kept / WHOLE).exists():
+            bring_back(stack)
+        return []
     then = datetime.fromisoformat(at).timestamp() - 1
     names = sorted(set(values) - OWN)
+    kept.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     for name in names:
         file = folder / name
         if file.exists() and not (kept / name).exists():  # once: a second attempt finds what the first one put there
-            kept.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
             _write(kept / name, file.read_bytes(), FILE_MODE)
         _write(file, values[name], FILE_MODE)
         os.utime(file, (then, then))
+    (kept / WHOLE).touch()
     return names
 
 
 def bring_back(stack: Stack) -> None:
     """Put the secrets that a restore replaced back into their place."""
     kept = _kept(stack)
-    for file in sorted(kept.glob("*")):
+    for file in sorted(kept.glob("[!.]*")):
         _write(stack.home / "secrets" / file.name, file.read_bytes(), FILE_MODE)
     forget_kept(stack)
 

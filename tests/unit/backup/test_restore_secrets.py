@@ -107,6 +107,19 @@ def test_a_stack_gets_them_except_for_its_own_stores_and_gives_them_back(sealed:
     assert not (folder / ".replaced").exists()
 
 
+def test_secrets_that_were_put_in_part_are_taken_back_where_nobody_opens_the_others(sealed: Scene) -> None:
+    stack, folder = sealed.live.stack, sealed.live.folder / "secrets"
+    (folder / "webhook_secret").mkdir()  # in the way of the last one
+    with pytest.raises(OSError):
+        restore_secrets.put(stack, {"webhook_key": b"old key", "webhook_secret": b"old"}, AT)
+    assert secrets_of(folder)["webhook_key"] == "old key"
+    assert restore_secrets.put(stack, {}, AT) == []
+    assert secrets_of(folder) == NEW
+    restore_secrets.put(stack, {"webhook_key": b"old key"}, AT)
+    restore_secrets.put(stack, {}, AT)
+    assert secrets_of(folder)["webhook_key"] == "old key", "all of them were put"
+
+
 def test_new_secrets_are_told_with_what_they_mean_and_what_brings_the_old_ones_back(sealed: Scene) -> None:
     stack = sealed.live.stack
     (said,) = restore_secrets.warnings(stack, "ID", AT, {"included": True})
