@@ -21,19 +21,26 @@ def readable_checks(stack: Stack, engine: Engine) -> list[Check]:
     """Return the check under Docker; elsewhere backups run as the person, and there is none."""
     if engine.name != "docker":
         return []
-    wanted = dict.fromkeys(Path(name).parts[0] for name in (*STACK_FILES, *stack.settings.backup.include))
-    closed = [name for name in wanted if any(not _open(path) for path in _below(stack.home / name))]
-    commands = [] if _open(stack.home) else [f"chmod a+rX {shlex.quote(str(stack.home))}"]
-    if closed:
-        commands.append(f"chmod -R a+rX {shlex.join(str(stack.home / name) for name in closed)}")
+    wanted = dict.fromkeys(name.rstrip("/") for name in (*STACK_FILES, *stack.settings.backup.include))
+    above = dict.fromkeys(folder for name in wanted for folder in reversed(Path(name).parents))
+    shut = [stack.home / folder for folder in above if not _open(stack.home / folder)]
+    closed = [stack.home / name for name in wanted if any(not _open(path) for path in _below(stack.home / name))]
+    commands = [
+        f"{command} {shlex.join(map(str, paths))}"
+        for command, paths in (("chmod a+rX", shut), ("chmod -R a+rX", closed))
+        if paths
+    ]
     if not commands:
         return [Check("backup reads", "ok", "all that belongs into a snapshot")]
-    what = f"the backup's container (user {CONTAINER}) may not read {', '.join(closed) or stack.home}: backups fail"
+    names = ", ".join(
+        str(path) if path == stack.home else str(path.relative_to(stack.home)) for path in (*shut, *closed)
+    )
+    what = f"the backup's container (user {CONTAINER}) may not read {names}: backups fail"
     return [Check("backup reads", "failed", what, " && ".join(commands))]
 
 
 def _below(path: Path) -> Iterator[Path]:
-    if path.exists():
+    if os.path.lexists(path):
         yield path
     for folder, folders, files in os.walk(path):
         yield from (Path(folder) / name for name in (*folders, *files))
@@ -43,7 +50,7 @@ def _open(path: Path) -> bool:
     """Return whether the container's user may read a file, or list a folder and enter it."""
     try:
         found = path.lstat()
-    except FileNotFoundError:  # gone since it was listed
+    except OSError:  # gone since it was listed, or in a folder that this person may not enter either
         return True
     if stat.S_ISLNK(found.st_mode):
         return True

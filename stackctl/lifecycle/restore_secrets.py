@@ -18,7 +18,7 @@ from typing import Any
 from stackctl.backup.manifest import HEADER
 from stackctl.backup.secrets import FILE, decrypt
 from stackctl.engines import Engine
-from stackctl.errors import UsageError
+from stackctl.errors import StackctlError, UsageError
 from stackctl.scaffold.secret_files import FILE_MODE, FOLDER_MODE
 from stackctl.stack import Stack
 
@@ -70,6 +70,9 @@ def put(stack: Stack, values: Mapping[str, bytes], at: str) -> list[str]:
     """Make these the stack's secrets, as old as their snapshot, and return their names; nothing may run.
 
     Those of the stack's own store stay as they are. Without any, what an interrupted attempt put in part is taken back.
+
+    Raises:
+        StackctlError: a secret cannot be read or written.
     """
     folder, kept = stack.home / "secrets", _kept(stack)
     if not values:
@@ -78,14 +81,20 @@ def put(stack: Stack, values: Mapping[str, bytes], at: str) -> list[str]:
         return []
     then = datetime.fromisoformat(at).timestamp() - 1
     names = sorted(set(values) - OWN)
-    kept.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-    for name in names:
-        file = folder / name
-        if file.exists() and not (kept / name).exists():  # once: a second attempt finds what the first one put there
-            _write(kept / name, file.read_bytes(), FILE_MODE)
-        _write(file, values[name], FILE_MODE)
-        os.utime(file, (then, then))
-    (kept / WHOLE).touch()
+    try:
+        kept.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        for name in names:
+            file = folder / name
+            if file.exists() and not (kept / name).exists():  # once: a second attempt finds what the first one put
+                _write(kept / name, file.read_bytes(), FILE_MODE)
+            _write(file, values[name], FILE_MODE)
+            os.utime(file, (then, then))
+        (kept / WHOLE).touch()
+    except OSError as error:
+        raise StackctlError(
+            f"The stack's secrets could not be restored: {error}.",
+            "Mend that; then the same command goes on, or `stackctl restore --undo` goes back.",
+        ) from error
     return names
 
 

@@ -18,7 +18,7 @@ from stackctl.backup.manifest import FILE, Entry, sha256_of
 from stackctl.backup.repository import Snapshot
 from stackctl.backup.secrets import encrypt
 from stackctl.engines import Engine
-from stackctl.errors import UsageError
+from stackctl.errors import StackctlError, UsageError
 from stackctl.lifecycle import restore_secrets
 from stackctl.lifecycle.restore_elsewhere import into_folder
 
@@ -110,7 +110,7 @@ def test_a_stack_gets_them_except_for_its_own_stores_and_gives_them_back(sealed:
 def test_secrets_that_were_put_in_part_are_taken_back_where_nobody_opens_the_others(sealed: Scene) -> None:
     stack, folder = sealed.live.stack, sealed.live.folder / "secrets"
     (folder / "webhook_secret").mkdir()  # in the way of the last one
-    with pytest.raises(OSError):
+    with pytest.raises(StackctlError, match="webhook_secret"):
         restore_secrets.put(stack, {"webhook_key": b"old key", "webhook_secret": b"old"}, AT)
     assert secrets_of(folder)["webhook_key"] == "old key"
     assert restore_secrets.put(stack, {}, AT) == []

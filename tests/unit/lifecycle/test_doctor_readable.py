@@ -37,8 +37,9 @@ def test_what_everybody_may_read_is_fine_and_the_local_engine_is_not_asked(stack
 @pytest.mark.parametrize(
     ("closed", "mended_by"),
     [
-        ("data/inbound/photo.jpg", "chmod -R a+rX {home}/data"),
-        ("data/inbound", "chmod -R a+rX {home}/data"),
+        ("data/inbound/photo.jpg", "chmod -R a+rX {home}/data/inbound"),
+        ("data/inbound", "chmod -R a+rX {home}/data/inbound"),
+        ("data", "chmod a+rX {home}/data"),
         ("stack.yaml", "chmod -R a+rX {home}/stack.yaml"),
         (".", "chmod a+rX {home}"),
     ],
@@ -52,3 +53,8 @@ def test_what_only_its_owner_may_read_is_named_with_what_mends_it(stack: Stack, 
     if os.getuid() == 0:
         os.chown(path, 1000, 1000)
         assert [check.outcome for check in readable_checks(stack, DOCKER)] == ["ok"]
+
+
+def test_what_is_in_no_snapshot_may_be_closed(stack: Stack) -> None:
+    (stack.home / "data" / "quarantine").mkdir(mode=0o700)
+    assert [check.outcome for check in readable_checks(stack, DOCKER)] == ["ok"]
