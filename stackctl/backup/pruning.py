@@ -19,6 +19,8 @@ def planned(repository: Repository, settings: BackupSettings, now: datetime) -> 
     """Return what the settings keep and remove of the repository as it is."""
     snapshots = repository.snapshots()
     accepted = _accepted(repository)
+    if snapshots and snapshots[-1].sequence < accepted:  # all were lost, and numbers began anew
+        accepted = 0
     sizes = [(each.id, size_of(each)) for each in snapshots if each.sequence >= accepted]
     return plan(
         snapshots,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -238,6 +239,18 @@ def test_one_part_that_was_emptied_stops_deletion_though_all_the_rest_is_there(
     lose(scene.backed)
     assert scene.backup().exit == 0
     assert what in scene.notes()
+    assert scene.backed.repository.snapshots()[0].id == full
+
+
+def test_what_a_person_accepted_says_nothing_of_a_repository_that_was_lost_since(scene: Scene) -> None:
+    scene.settings = {"keep_last": 1, "keep_daily": 0, "keep_weekly": 0, "keep_monthly": 0}
+    for _ in range(3):
+        scene.backup()
+    scene.ask("prune", "--accept")
+    shutil.rmtree(scene.backed.repository.home)
+    full = scene.backup().snapshot
+    _lose_photos(scene.backed)
+    scene.backup()
     assert scene.backed.repository.snapshots()[0].id == full
 
 
