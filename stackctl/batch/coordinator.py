@@ -159,7 +159,7 @@ class Coordinator:
         from stackctl.batch.tracking import Tracking
         from stackctl.stack import Stack
 
-        self._waiting(manifest.suspect_started)
+        self._waiting(lambda: manifest.suspect_started(lambda run: runs.Run(self._folder.parent / run).cancelling))
         settled = Settled(self._folder / "settled.sqlite") if self._order.watch else None
         plan = self._waiting(lambda: self._plan(manifest, settled=settled, retry_failed=self._order.retry_failed))
         self._begin(plan.planned)

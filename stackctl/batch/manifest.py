@@ -9,7 +9,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,8 @@ UNCHANGED = "unchanged"
 """Code of a record that says: only stamps had moved, the result on hand is the right one."""
 SUSPECTED = "suspected"
 """Why of a death that counts for nothing yet: the whole run ended while a worker had the image among others."""
+FEARED = "alone"
+"""Why of a death that is counted before the try that may bring it."""
 Status = Literal["done", "quarantined"]
 
 
@@ -207,9 +209,17 @@ class Manifest:
             with self._transaction() as connection:
                 connection.execute("DELETE FROM starts")
 
-    def suspect_started(self) -> None:
-        """Suspect the images that workers had begun when their coordinator ended without a word."""
+    def suspect_started(self, meant: Callable[[str], bool] = lambda _: False) -> None:
+        """Suspect the images that workers had begun when their coordinator ended without a word.
+
+        Args:
+            meant: tells of a run whether somebody wanted its end: that suspects nobody, and no death was to be feared.
+        """
         with self._transaction() as connection:
+            found = "SELECT run FROM starts UNION SELECT run FROM deaths WHERE why = ?"
+            for run in [run for (run,) in connection.execute(found, (FEARED,)) if meant(run)]:
+                connection.execute("DELETE FROM starts WHERE run = ?", (run,))
+                connection.execute("DELETE FROM deaths WHERE run = ? AND why = ?", (run, FEARED))
             connection.execute(
                 "INSERT INTO deaths (name, stamp, why, run, at, record) "
                 "SELECT name, stamp, ?, run, ?, (SELECT ifnull(max(id), 0) FROM records) FROM starts",

@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from stackctl.batch.faults import DEATHS, KILLS, TRANSIENT, Fault, final
+from stackctl.batch.manifest import FEARED
 
 if TYPE_CHECKING:
     from stackctl.batch.keeping import Keeper
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from stackctl.batch.order import Order
     from stackctl.batch.plan import ImageTask, Plan
 
-_FEARED = "alone"
-"""Why of a death that is counted before the try that may bring it."""
 _WHOLE_RUN = Fault(KILLS, "The whole run ended while nothing but it was worked on (a crash, out of memory or a kill).")
 
 
@@ -65,7 +64,7 @@ class Suspects:
         """
         if not self._last:
             return None
-        number = self._manifest.charge(self._last[0].name, _FEARED, self._run, self._last[0].stamp)
+        number = self._manifest.charge(self._last[0].name, FEARED, self._run, self._last[0].stamp)
         return self._last.popleft(), number
 
     def put_back(self, image: ImageTask, feared: int | None) -> None:

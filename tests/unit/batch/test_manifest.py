@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stackctl.batch.manifest import UNCHANGED, Manifest, Record, key
+from stackctl.batch.manifest import FEARED, UNCHANGED, Manifest, Record, key
 from stackctl.errors import StackctlError
 from stackctl.store.errors import NoSpace
 
@@ -158,3 +158,14 @@ def test_what_is_no_manifest_is_said_with_what_to_do(tmp_path: Path) -> None:
 
 def test_each_pair_of_places_has_a_manifest_of_its_own() -> None:
     assert len({key("a", "b"), key("b", "a"), key("a\nb", ""), key(os.fsdecode(b"\xff"), "b")}) == 4
+
+
+def test_no_image_is_blamed_for_the_end_of_a_run_that_somebody_wanted(tmp_path: Path) -> None:
+    with Manifest.open(tmp_path / "m.sqlite") as manifest:
+        for run in ("cancelled", "crashed"):
+            manifest.charge("a.png", FEARED, run, "1")
+            manifest.started(f"{run}.png", "w", run, "1")
+        manifest.died("a.png", "kills_worker", "cancelled", "1")
+        manifest.suspect_started(lambda run: run == "cancelled")
+        assert manifest.deaths("a.png", "1") == 2
+        assert [manifest.suspected(f"{run}.png", "1") for run in ("cancelled", "crashed")] == [False, True]
