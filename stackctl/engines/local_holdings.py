@@ -32,8 +32,14 @@ def delete(var: Path, *, keep: Path | None) -> None:
 
 
 def _entries(var: Path, keep: Path | None) -> Iterator[Path]:
-    spared = keep.parent.resolve() / keep.name if keep else None
+    spared = _places(var, keep) if keep else []
     if var.is_dir():
         for entry in sorted(var.resolve().iterdir()):
-            if spared is None or not spared.is_relative_to(entry):
+            if not any(place.is_relative_to(entry) for place in spared):
                 yield entry
+
+
+def _places(var: Path, keep: Path) -> list[Path]:
+    """Return where ``keep`` is as it is named, and where it lies: links may lead into ``var`` and out of it."""
+    places = [keep.parent.resolve() / keep.name, keep.resolve()]
+    return [*places, var.resolve() / keep.relative_to(var)] if keep.is_relative_to(var) else places

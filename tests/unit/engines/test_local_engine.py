@@ -12,6 +12,7 @@ import pytest
 from support.local_stack import make_local_stack, write_settings
 from support.ports import free_port
 
+from stackctl.engines import local_holdings
 from stackctl.engines.local import LocalEngine
 from stackctl.engines.local_lock import held
 from stackctl.engines.supervisor_config import (
@@ -230,3 +231,16 @@ def test_whoever_waited_for_the_lock_that_destroy_deleted_holds_the_new_one(tmp_
         order.append("first")
     thread.join(10)
     assert order == ["first", "second"]
+
+
+def test_snapshots_that_a_link_leads_to_stay_wherever_it_is(tmp_path: Path) -> None:
+    var, disk, outside = tmp_path / "stack" / "var", tmp_path / "disk", tmp_path / "outside"
+    for folder in (var / "own", var / "mlflow", disk / "snapshots"):
+        folder.mkdir(parents=True)
+    outside.symlink_to(var / "own")
+    local_holdings.delete(var, keep=outside)
+    assert [entry.name for entry in var.iterdir()] == ["own"]
+    (var / "inside").symlink_to(disk)
+    local_holdings.delete(var, keep=var / "inside" / "snapshots")
+    assert [entry.name for entry in var.iterdir()] == ["inside"]
+    assert (var / "inside" / "snapshots").is_dir()
