@@ -86,7 +86,7 @@ def put(stack: Stack, values: Mapping[str, bytes], at: str) -> list[str]:
         for name in names:
             file = folder / name
             if file.exists() and not (kept / name).exists():  # once: a second attempt finds what the first one put
-                _write(kept / name, file.read_bytes(), FILE_MODE)
+                _copy(file, kept / name)
             _write(file, values[name], FILE_MODE)
             os.utime(file, (then, then))
         (kept / WHOLE).touch()
@@ -102,7 +102,7 @@ def bring_back(stack: Stack) -> None:
     """Put the secrets that a restore replaced back into their place."""
     kept = _kept(stack)
     for file in sorted(kept.glob("[!.]*")):
-        _write(stack.home / "secrets" / file.name, file.read_bytes(), FILE_MODE)
+        _copy(file, stack.home / "secrets" / file.name)
     forget_kept(stack)
 
 
@@ -146,6 +146,13 @@ _HOW_TO_HAVE = "Leave out --identity. Snapshots hold secrets once backup.encrypt
 
 def _kept(stack: Stack) -> Path:
     return stack.home / "secrets" / ".replaced"  # where git does not look
+
+
+def _copy(file: Path, target: Path) -> None:
+    """Copy a secret, as old as it is."""
+    state = file.stat()
+    _write(target, file.read_bytes(), FILE_MODE)
+    os.utime(target, ns=(state.st_atime_ns, state.st_mtime_ns))
 
 
 def _write(file: Path, data: bytes, mode: int) -> None:

@@ -97,6 +97,7 @@ def test_a_snapshot_that_holds_none_says_so(tmp_path: Path, identity: Any) -> No
 
 def test_a_stack_gets_them_except_for_its_own_stores_and_gives_them_back(sealed: Scene, identity: Any) -> None:
     stack, folder = sealed.live.stack, sealed.live.folder / "secrets"
+    os.utime(folder / "webhook_key", (7, 7))
     values = restore_secrets.opened(ENGINE, str(sealed.snapshot.folder), {"included": True}, str(identity))
     for _ in range(2):  # interrupted, and called again
         assert restore_secrets.put(stack, values, AT) == ["backup_ssh_key", "webhook_key"]
@@ -104,6 +105,7 @@ def test_a_stack_gets_them_except_for_its_own_stores_and_gives_them_back(sealed:
     assert (folder / "webhook_key").stat().st_mode & 0o777 == 0o444
     restore_secrets.bring_back(stack)
     assert secrets_of(folder).items() >= NEW.items()
+    assert (folder / "webhook_key").stat().st_mtime == 7, "its age tells whether a snapshot has it"
     assert not (folder / ".replaced").exists()
 
 
