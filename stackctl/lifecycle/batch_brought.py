@@ -53,6 +53,10 @@ class Brought:
         self._base.executemany("INSERT OR REPLACE INTO brought (name, size, stamp, there) VALUES (?, ?, ?, ?)", entries)
         self._base.execute("COMMIT")
 
+    def forget(self, names: Iterable[str]) -> None:
+        """Remember nothing of images any more."""
+        self._base.executemany("DELETE FROM brought WHERE name = ?", [(os.fsencode(name),) for name in names])
+
     def all(self) -> Iterator[Listed]:
         """Yield what was brought, as its source listed it then."""
         for name, size, stamp in self._base.execute("SELECT name, size, stamp FROM brought"):

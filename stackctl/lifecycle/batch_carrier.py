@@ -121,7 +121,7 @@ class Carrier:
                 pull(self._stack, route.output, route.pull, self._records, progress)
         finally:
             if route.pull_quarantine:
-                pull_quarantine(self._stack, route.quarantine, route.pull_quarantine)
+                pull_quarantine(self._stack, route.quarantine, route.pull_quarantine, self._records)
 
 
 def bring_earlier(stack: Stack, runs: Runs, progress: Progress) -> None:

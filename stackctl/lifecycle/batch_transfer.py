@@ -89,20 +89,27 @@ def pull(stack: Stack, url: str, folder: Path, records: Path, progress: Progress
     return count
 
 
-def pull_quarantine(stack: Stack, url: str, folder: Path) -> None:
-    """Make ``folder`` show what is quarantined in the store: images and the reasons beside them."""
+def pull_quarantine(stack: Stack, url: str, folder: Path, records: Path) -> None:
+    """Make ``folder`` show what is quarantined in the store: images and the reasons beside them.
+
+    What was brought by an earlier call and is quarantined no more is deleted; what came there otherwise stays.
+    """
     from stackctl.store.urls import open_store
 
     store, here = open_store(stack, url), Files(folder)
     found = {each.key: each.size for each in store.list()}
-    for key, size in found.items():
-        file = folder / key
-        if not file.is_file() or file.stat().st_size != size:
-            here.write(key, store.get(key))
-    shown = [file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(".")]
-    for file in shown:
-        if file.relative_to(folder).as_posix() not in found:
-            file.unlink(missing_ok=True)
+    with Brought(records, url, str(folder)) as brought:
+        for key, size in found.items():
+            file = folder / key
+            if not file.is_file() or file.stat().st_size != size:
+                here.write(key, store.get(key))
+            brought.keep([(Listed(key, size, ""), "")])
+        over = [each for each in brought.all() if each.name not in found]
+        for each in over:
+            with contextlib.suppress(FileNotFoundError):
+                if (folder / each.name).stat().st_size == each.size:
+                    (folder / each.name).unlink()
+        brought.forget(each.name for each in over)
 
 
 def _forget_gone(source: Place, copy: Place) -> None:

@@ -11,7 +11,7 @@ from stackctl.batch.listing import Settled
 from stackctl.batch.runs import Runs
 from stackctl.lifecycle.batch_carrier import Carrier, remember_route, route_of
 from stackctl.lifecycle.batch_places import Route
-from stackctl.lifecycle.batch_transfer import pull, push
+from stackctl.lifecycle.batch_transfer import pull, pull_quarantine, push
 from stackctl.stack import Stack
 from stackctl.store.places import open_place
 
@@ -122,3 +122,25 @@ def test_what_is_quarantined_is_brought_also_where_results_lie_in_a_folder_alrea
     gone = Runs(stack.var / "batch").create()
     remember_route(gone, Route(str(tmp_path), str(tmp_path / "out"), "s3://nowhere", None, None, bad))
     Carrier(stack, gone).rest(silent)  # no reason to fail a run that did its work
+
+
+def test_of_a_quarantine_on_this_machine_only_what_was_brought_before_is_deleted(stack: Stack, tmp_path: Path) -> None:
+    here, there = tmp_path / "quarantine", stack.home / "data" / "quarantine"
+    for folder, name in (
+        (here, "mine.png"),
+        (there, "sub/bad.png"),
+        (there, "sub/bad.png.json"),
+        (there, "edited.png"),
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+
+    def bring() -> set[str]:
+        pull_quarantine(stack, "s3://quarantine", here, tmp_path / "records")
+        return {file.relative_to(here).as_posix() for file in here.rglob("*.*")}
+
+    assert bring() == {"mine.png", "sub/bad.png", "sub/bad.png.json", "edited.png"}
+    (here / "edited.png").write_bytes(b"mended by hand")
+    for file in [file for file in there.rglob("*.*")]:
+        file.unlink()
+    assert bring() == bring() == {"mine.png", "edited.png"}
