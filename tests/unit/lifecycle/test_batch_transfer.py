@@ -141,6 +141,6 @@ def test_of_a_quarantine_on_this_machine_only_what_was_brought_before_is_deleted
 
     assert bring() == {"mine.png", "sub/bad.png", "sub/bad.png.json", "edited.png"}
     (here / "edited.png").write_bytes(b"mended by hand")
-    for file in [file for file in there.rglob("*.*")]:
+    for file in list(there.rglob("*.*")):
         file.unlink()
     assert bring() == bring() == {"mine.png", "edited.png"}
