@@ -200,11 +200,11 @@ def output_held(run_folder: Path, order: Order) -> Iterator[None]:
     Raises:
         StackctlError: a coordinator works there.
     """
-    from stackctl.batch.manifest import key
+    from stackctl.batch.output_hold import lock_of
     from stackctl.batch.task import open_places
 
     base = open_places(order)[1].base()
-    file = _manifests(run_folder) / f"output-{key('', base)}.lock"
+    file = lock_of(_manifests(run_folder), base)
     with file.open("a") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
